@@ -1,0 +1,1 @@
+"""The caller's side of Livewarden: numpy and tritonclient, nothing else."""

@@ -1,0 +1,1 @@
+"""The business logic behind the Triton model `moderation`."""

@@ -1,0 +1,39 @@
+"""Coverage: what was sent, decoded and scored, and which state each item ended in.
+
+An item is one frame or one text. `ok` is the only state that counts as fully seen; EMPTY texts
+count too, because a blank title is an ordinary thing to send.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class FrameState(StrEnum):
+    """How a frame came through decoding. Every state but OK lowers coverage."""
+
+    OK = "ok"
+    EMPTY = "empty"  # zero bytes
+    CORRUPT = "corrupt"  # a known format that does not decode to the end
+    UNSUPPORTED = "unsupported"  # neither JPEG, PNG nor WebP
+    TOO_LARGE = "too_large"  # over a limit on bytes, pixels, sides, scans or animation
+    ANIMATED = "animated"  # only its first, middle and last image were scored
+    LATE = "late"  # the deadline passed before it was decoded
+    UNSCORED = "unscored"  # decoded, but an encoder gave no answer
+
+
+class TextState(StrEnum):
+    """How a text came through normalisation and tokenising."""
+
+    OK = "ok"
+    EMPTY = "empty"  # nothing left after normalisation
+    INVALID_UTF8 = "invalid_utf8"  # scored with the broken bytes replaced
+    TRUNCATED = "truncated"  # only the first windows were scored
+    TOO_LARGE = "too_large"  # only the first bytes were scored
+    LATE = "late"  # the deadline passed before it was scored
+    UNSCORED = "unscored"  # the encoder gave no answer
+
+
+# States whose item is as good as fully scored.
+WHOLE_FRAME = frozenset({FrameState.OK})
+WHOLE_TEXT = frozenset({TextState.OK, TextState.EMPTY})

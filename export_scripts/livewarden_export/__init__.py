@@ -1,0 +1,1 @@
+"""From PyTorch and ONNX sources to served models."""

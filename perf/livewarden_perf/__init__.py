@@ -1,0 +1,1 @@
+"""Load, stage costs and reports."""
