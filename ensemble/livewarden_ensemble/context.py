@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from typing import Annotated, Any, Final
 
 import msgspec
 
-from livewarden_client.wire import MAX_CONTEXT_BYTES, MAX_FRAMES, MAX_TEXTS, TextKind
+from livewarden_client.wire import (
+    MAX_CONTEXT_BYTES,
+    MAX_FRAMES,
+    MAX_TEXTS,
+    TEXT_KINDS,
+    TextKind,
+)
 from livewarden_ensemble.errors import MalformedRequest
 
 _Id = Annotated[str, msgspec.Meta(max_length=256)]
-_Tag = Annotated[str, msgspec.Meta(max_length=64, pattern=r"^[A-Za-z0-9_.:/-]*$")]
+# `$` alone also matches before a last newline, which would let one into a log line.
+_Tag = Annotated[str, msgspec.Meta(max_length=64, pattern=r"^[A-Za-z0-9_.:/-]*$(?!\n)")]
 # Unix time in ms. The lower bound (the year 2001) catches a duration given where a time belongs.
 _UnixMs = Annotated[int, msgspec.Meta(ge=1_000_000_000_000, le=100_000_000_000_000)]
 _MediaMs = Annotated[int, msgspec.Meta(ge=0, le=100_000_000_000_000)]
@@ -57,17 +65,29 @@ class Context(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 _DECODER: Final = msgspec.json.Decoder(Context)
-_PATH: Final = re.compile(r" - at `\$(?P<path>[^`]*)`$")
-_UNKNOWN: Final = re.compile(r"^Object contains unknown field `(?P<name>[a-z][a-z0-9_]{0,31})`")
-# Only messages that msgspec builds from our own types; the rest could quote the caller.
-_QUOTABLE: Final = re.compile(r"^(Expected |Object missing required field )")
+
+# Which fields an object of the context has, by the last name on the way to it.
+_FIELDS: Final = {
+    "": Context.__struct_fields__,
+    "texts": TextInfo.__struct_fields__,
+    "options": Options.__struct_fields__,
+}
+_NAMES: Final = "|".join(sorted({name for names in _FIELDS.values() for name in names}))
+# Where msgspec found the trouble. Names of ours alone: a caller's own key can end in something
+# that reads like a path, and must not be taken for one.
+_PATH: Final = re.compile(rf" - at `\$(?P<path>(?:\.(?:{_NAMES})|\[\d+\])+)`$")
+_UNKNOWN: Final = re.compile(r"Object contains unknown field `(?P<name>.*)`", re.DOTALL)
+# Only messages that msgspec builds from our own types; the others could quote the caller.
+_QUOTABLE: Final = re.compile(r"Expected |Object missing required field ")
+# A key this near to one of ours is a slip of the pen, and can be named; any other is content.
+_NEAR: Final = 0.8
 
 
 def parse_context(raw: bytes) -> Context:
-    """The context in `raw` (JSON, at most 64 KiB).
+    """Parse the context in `raw`: JSON in UTF-8, at most 64 KiB.
 
     Raises MalformedRequest with the JSON pointer of the first bad field; the message never
-    repeats a value that the caller sent.
+    repeats a value that the caller sent, nor a key that is not one of ours or close to it.
     """
     if len(raw) > MAX_CONTEXT_BYTES:
         raise MalformedRequest(
@@ -76,24 +96,30 @@ def parse_context(raw: bytes) -> Context:
     try:
         return _DECODER.decode(raw)
     except msgspec.ValidationError as error:
-        raise _malformed(str(error)) from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise _explain(str(error)) from None
+    # ValueError: broken UTF-8, and integers of more digits than Python cares to read.
+    except (msgspec.DecodeError, ValueError, RecursionError):
         raise MalformedRequest("/context", "is not valid JSON in UTF-8") from None
 
 
-def _malformed(text: str) -> MalformedRequest:
-    found = _PATH.search(text)
-    path = found["path"] if found else ""
-    pointer = "/context" + re.sub(r"\[(\d+|\.\.\.)\]", r"/\1", path).replace(".", "/")
-    text = text[: found.start()] if found else text
-    unknown = _UNKNOWN.match(text)
-    if unknown:
-        pointer = f"{pointer}/{unknown['name']}"
-        detail = f"is unknown; the fields are: {', '.join(Context.__struct_fields__)}"
-    elif text.startswith("Object contains unknown field"):
-        detail = "holds an unknown field"
-    elif text.startswith("Invalid enum value"):
-        detail = "must be one of: title, chat, asr, ocr"
-    else:
-        detail = text if _QUOTABLE.match(text) else "has a value of the wrong form"
-    return MalformedRequest(pointer, detail)
+def _explain(message: str) -> MalformedRequest:
+    """Turn msgspec's message into ours, which holds nothing that the caller wrote."""
+    found = _PATH.search(message)
+    path = re.findall(r"\w+", found["path"]) if found else []
+    pointer = "/".join(("/context", *path))
+    problem = message[: found.start()] if found else message
+    if unknown := _UNKNOWN.fullmatch(problem):
+        owner = next((name for name in reversed(path) if not name.isdecimal()), "")
+        return _explain_unknown(pointer, unknown["name"], _FIELDS[owner])
+    if problem.startswith("Invalid enum value"):
+        return MalformedRequest(pointer, f"must be one of: {', '.join(TEXT_KINDS)}")
+    return MalformedRequest(
+        pointer, problem if _QUOTABLE.match(problem) else "has a value of the wrong form"
+    )
+
+
+def _explain_unknown(pointer: str, name: str, fields: tuple[str, ...]) -> MalformedRequest:
+    near = difflib.get_close_matches(name, fields, n=1, cutoff=_NEAR)
+    if near and name.isidentifier():
+        return MalformedRequest(f"{pointer}/{name}", f"is unknown; did you mean {near[0]!r}?")
+    return MalformedRequest(pointer, f"holds an unknown field; the fields are: {', '.join(fields)}")

@@ -7,6 +7,7 @@ count too, because a blank title is an ordinary thing to send.
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Final
 
 
 class FrameState(StrEnum):
@@ -35,5 +36,11 @@ class TextState(StrEnum):
 
 
 # States whose item is as good as fully scored.
-WHOLE_FRAME = frozenset({FrameState.OK})
-WHOLE_TEXT = frozenset({TextState.OK, TextState.EMPTY})
+WHOLE_FRAME: Final = frozenset({FrameState.OK})
+WHOLE_TEXT: Final = frozenset({TextState.OK, TextState.EMPTY})
+
+# States whose item goes on to the encoders, in whole or in part.
+SEEN_FRAME: Final = frozenset({FrameState.OK, FrameState.ANIMATED})
+SEEN_TEXT: Final = frozenset(
+    {TextState.OK, TextState.INVALID_UTF8, TextState.TRUNCATED, TextState.TOO_LARGE}
+)

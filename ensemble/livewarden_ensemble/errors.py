@@ -49,7 +49,7 @@ class PolicyInvalid(LivewardenError):
 
 
 class BundleInvalid(LivewardenError):
-    """The model artefacts are missing, changed or of another contract; the message names the file."""
+    """The model artefacts are missing, changed or of another contract; the message names which."""
 
 
 class ServerFailed(LivewardenError):

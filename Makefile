@@ -1,0 +1,57 @@
+# One short target per chore; CI calls the same ones.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help setup export demo serve test check format perf pin clean
+
+help: ## this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+setup: $(VENV)/.ready ## the virtual environment with every pinned dependency
+
+$(VENV)/.ready: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 12) else \
+	  f"Livewarden needs Python 3.11 or 3.12 (its Triton wheel needs numpy<2); {sys.executable} is \
+	  {v[0]}.{v[1]}. Name another one: make $(MAKECMDGOALS) PYTHON=python3.12")'
+	@echo '==> environment: about 1 GB from PyPI the first time'
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --upgrade 'pip>=25'
+	@$(BIN)/python -m pip install --quiet --progress-bar on -c constraints.txt -e '.[dev]'
+	@touch $@
+
+export: setup ## export the reference models and put them live in model_repository/
+	@$(BIN)/livewarden export
+
+demo: export ## a real video clip through the real server, and its verdict
+	@$(BIN)/python examples/demo.py
+
+serve: export ## keep the server up on 127.0.0.1:8001 until Ctrl-C
+	@$(BIN)/livewarden serve
+
+test: export ## the whole suite, with a real Triton server
+	@$(BIN)/python -m pytest
+
+check: setup ## lint, types, and generated files that must be up to date
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/livewarden export --check-configs
+	$(BIN)/python -m livewarden_ensemble.schema --check
+
+format: setup ## let ruff lay out and mend what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+perf: export ## perf_analyzer against the model `moderation`, beside the machine's limit
+	@$(BIN)/livewarden perf smoke
+
+pin: setup ## write the versions of this environment into constraints.txt
+	@sed -n '/^#/p' constraints.txt > constraints.new
+	@$(BIN)/python -m pip list --format=freeze | grep -vE '^(livewarden|pip|setuptools)=' \
+	  | sed 's/+cpu$$//' >> constraints.new
+	@mv constraints.new constraints.txt
+
+clean: ## remove the environment and everything that was exported
+	rm -rf $(VENV) bundles model_repository/*/[0-9]*/model.xml model_repository/*/[0-9]*/model.bin

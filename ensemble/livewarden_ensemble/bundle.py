@@ -1,0 +1,101 @@
+"""The live bundle as the pipeline sees it: the pointer, the tokenizer, the calibration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Final, TypeVar
+
+import msgspec
+
+from livewarden_client.wire import LABELS, LEAVES, MODALITIES
+from livewarden_ensemble.errors import BundleInvalid
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+POINTER: Final = "live.json"
+_T = TypeVar("_T")
+
+# Triton's versions: the names of the folders that it serves from.
+_Version = Annotated[str, msgspec.Meta(pattern=r"^[1-9][0-9]{0,17}$(?!\n)")]
+
+
+class Pointer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which bundle is live: its digest, its folder, and the version of each leaf that serves it.
+
+    `path` is relative to the folder of the model `moderation`.
+    """
+
+    bundle: str
+    path: str
+    versions: Mapping[str, _Version]
+
+
+class Calibration(msgspec.Struct, frozen=True):
+    """What the scores mean: the calibration's id, and which labels each modality can speak to."""
+
+    id: str
+    supported: Mapping[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """What the pipeline needs of the live bundle."""
+
+    digest: str
+    folder: Path
+    versions: Mapping[str, str]
+    calibration: Calibration
+
+    @property
+    def tokenizer(self) -> Path:
+        """The tokenizer that the text encoder was exported with."""
+        return self.folder / "tokenizer.json"
+
+    @property
+    def unsupported(self) -> tuple[str, ...]:
+        """The labels that no modality has a signal for, in taxonomy order."""
+        known = {label for labels in self.calibration.supported.values() for label in labels}
+        return tuple(label for label in LABELS if label not in known)
+
+
+def load_bundle(pipeline: Path) -> Bundle:
+    """Load the bundle that the pointer in `pipeline`, the folder of `moderation`, names.
+
+    Raises BundleInvalid, naming the file, where pointer, versions, tokenizer or calibration are
+    not usable.
+    """
+    file = pipeline / POINTER
+    pointer = _read(file, Pointer)
+    missing = [leaf.name for leaf in LEAVES if leaf.name not in pointer.versions]
+    if missing:
+        raise BundleInvalid(f"{file}: names no version of {', '.join(missing)}")
+    folder = (pipeline / pointer.path).resolve()
+    file = folder / "calibration.json"
+    calibration = _read(file, Calibration)
+    spoken = [label for labels in calibration.supported.values() for label in labels]
+    _check_names(file, "modality", calibration.supported, MODALITIES)
+    _check_names(file, "label", spoken, LABELS)
+    bundle = Bundle(pointer.bundle, folder, pointer.versions, calibration)
+    if not bundle.tokenizer.is_file():
+        raise BundleInvalid(f"{bundle.tokenizer}: is missing; run `livewarden export` again")
+    return bundle
+
+
+def _check_names(file: Path, what: str, names: Iterable[str], known: Sequence[str]) -> None:
+    for name in names:
+        if name not in known:
+            raise BundleInvalid(f"{file}: unknown {what} {name!r}; known: {', '.join(known)}")
+
+
+def _read(file: Path, kind: type[_T]) -> _T:
+    try:
+        return msgspec.json.decode(file.read_bytes(), type=kind)
+    except OSError as error:
+        raise BundleInvalid(
+            f"{file}: cannot be read ({error.strerror}); run `livewarden export` first"
+        ) from None
+    except (msgspec.DecodeError, ValueError) as error:
+        raise BundleInvalid(f"{file}: {error}") from None

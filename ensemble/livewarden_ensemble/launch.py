@@ -1,0 +1,173 @@
+"""The launch: what a server is asked to be, and the command line that makes tritonserver that."""
+
+from __future__ import annotations
+
+import errno
+import math
+import os
+import secrets
+import socket
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, Literal
+
+from livewarden_client.wire import LEAVES
+from livewarden_ensemble.errors import ServerFailed
+from livewarden_ensemble.keeper import SHARED_MEMORY
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+LogLevel = Literal["error", "warning", "info"]
+LOG_LEVELS: Final[tuple[LogLevel, ...]] = ("error", "warning", "info")
+
+# Triton's own limit on waiting for requests in flight. The keeper waits a little longer, and with
+# the killing after it a drain ends within 12 s.
+EXIT_TIMEOUT_S: Final = 10
+GRACE_S: Final = 11.5
+# Callers need none of these. Metadata, config and statistics stay open: load tools read them.
+RESTRICTED: Final = ("shared-memory", "model-repository", "trace", "logging")
+
+_MIB: Final = 1024 * 1024
+_ITEM_BYTES: Final = {"UINT8": 1, "INT32": 4, "INT64": 8, "FP32": 4, "BYTES": 0}
+
+
+def size_shared_memory() -> int:
+    """Bytes of shared memory per model instance: the largest full batch of a leaf, as 2^n MiB.
+
+    Below that, the first full batch would make the pool grow while requests wait; Triton never
+    shrinks it again, so it also grows in steps of this size.
+    """
+    largest: int = max(
+        leaf.max_batch
+        * sum(
+            _ITEM_BYTES[tensor.dtype] * math.prod(tensor.dims)
+            for tensor in (*leaf.inputs, *leaf.outputs)
+            if -1 not in tensor.dims
+        )
+        for leaf in LEAVES
+    )
+    return _MIB << math.ceil(math.log2(largest / _MIB))
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """The three ports of a server, in the order and with the names of the command's flags."""
+
+    grpc: int
+    http: int
+    metrics: int
+
+
+def choose_ports(host: str, wanted: Ports) -> Ports:
+    """`wanted` with each 0 replaced by a free port.
+
+    Raises ServerFailed naming port and flag where one is in use or the host is not of this machine.
+    """
+    chosen = {}
+    with ExitStack() as held:
+        for name in ("grpc", "http", "metrics"):
+            flag, port = f"--{name}-port", getattr(wanted, name)
+            try:
+                family, *_, address = socket.getaddrinfo(
+                    host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+                )[0]
+                listener = held.enter_context(socket.socket(family))
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                listener.bind(address)
+                listener.listen()
+            except socket.gaierror:
+                raise ServerFailed(f"--host {host} is not an address of this machine.") from None
+            except OSError as error:
+                raise ServerFailed(_explain_bind(error, host, port, flag)) from None
+            chosen[name] = listener.getsockname()[1]
+    return Ports(**chosen)
+
+
+def _explain_bind(error: OSError, host: str, port: int, flag: str) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return (
+            f"Port {port} of {host} is in use already. "
+            f"Choose another with {flag}, or {flag} 0 for any free one."
+        )
+    if error.errno == errno.EADDRNOTAVAIL:
+        return f"--host {host} is not an address of this machine."
+    return f"Port {port} of {host} ({flag}) cannot be opened: {os.strerror(error.errno or 0)}."
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """Everything that a start of tritonserver depends on; the same for every restart.
+
+    `secret` opens the restricted endpoints to whoever sends it as the header `livewarden-admin`
+    (gRPC: `triton-grpc-protocol-livewarden-admin`).
+    """
+
+    repository: Path
+    host: str
+    ports: Ports
+    policy: Path | None = None
+    model_config_name: str | None = None
+    log_level: LogLevel = "warning"
+    secret: str = field(default_factory=lambda: secrets.token_urlsafe(24), repr=False)
+
+    def __post_init__(self) -> None:
+        """Raise ServerFailed where the repository holds no model or its memory does not fit."""
+        models = [path.parent.name for path in self.repository.glob("*/config.pbtxt")]
+        if not models:
+            raise ServerFailed(
+                f"{self.repository} holds no model (no */config.pbtxt). "
+                "Name the model repository with --repository."
+            )
+        stats = os.statvfs(SHARED_MEMORY)
+        free, needed = stats.f_bavail * stats.f_frsize, len(models) * size_shared_memory()
+        if free < needed:
+            raise ServerFailed(
+                f"{SHARED_MEMORY} has {free // _MIB} MiB free; {len(models)} models need "
+                f"{needed // _MIB} MiB. In a container, start it with --shm-size=1g."
+            )
+
+    def build_command(self, binary: Path, backends: Path, prefix: str) -> list[str]:
+        """The command line; `prefix` begins the names of its shared memory in /dev/shm."""
+        memory = size_shared_memory()
+        restricted = f"{','.join(RESTRICTED)}:livewarden-admin={self.secret}"
+        level = LOG_LEVELS.index(self.log_level)
+        flags = {
+            "model-repository": self.repository,
+            "backend-directory": backends,
+            "model-control-mode": "none",
+            "grpc-address": self.host,
+            "http-address": self.host,
+            "metrics-address": self.host,
+            "grpc-port": self.ports.grpc,
+            "http-port": self.ports.http,
+            "metrics-port": self.ports.metrics,
+            "grpc-restricted-protocol": restricted,
+            "http-restricted-api": restricted,
+            # Finds a caller that vanished within 40 s, and lets callers ping as often as that.
+            "grpc-keepalive-time": 30_000,
+            "grpc-keepalive-timeout": 10_000,
+            "grpc-keepalive-permit-without-calls": 1,
+            "grpc-http2-min-recv-ping-interval-without-data": 10_000,
+            "exit-timeout-secs": EXIT_TIMEOUT_S,
+            "log-info": str(level >= LOG_LEVELS.index("info")).lower(),
+            "log-warning": str(level >= LOG_LEVELS.index("warning")).lower(),
+        }
+        if self.model_config_name is not None:
+            flags["model-config-name"] = self.model_config_name
+        return [
+            str(binary),
+            "--disable-auto-complete-config",
+            *(f"--{name}={value}" for name, value in flags.items()),
+            f"--backend-config=python,shm-region-prefix-name={prefix}",
+            f"--backend-config=python,shm-default-byte-size={memory}",
+            f"--backend-config=python,shm-growth-byte-size={memory}",
+        ]
+
+    def build_environment(self, base: Mapping[str, str]) -> dict[str, str]:
+        """`base` with what the models read of the launch."""
+        environment = {**base, "LIVEWARDEN_REPOSITORY": str(self.repository)}
+        if self.policy is not None:
+            environment["LIVEWARDEN_POLICY"] = str(self.policy)
+        return environment

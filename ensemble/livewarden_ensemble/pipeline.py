@@ -1,0 +1,245 @@
+"""The pipeline: a batch of raw clips in, one verdict or one refusal for each.
+
+Pure but for its `infer` callable: inside Triton that is a set of BLS calls, in tests and
+benchmarks the same models in this process. One clip's trouble never touches its neighbours.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from livewarden_client.verdict import Coverage, PolicyRef, Provenance, Verdict
+from livewarden_client.wire import FUSION_CLASSIFIER, LABELS, TAXONOMY_VERSION, WIRE_VERSION
+from livewarden_ensemble.clip import ClipWork, RawClip, read_clip
+from livewarden_ensemble.coverage import FrameState, TextState
+from livewarden_ensemble.decode import DecodedFrame, decode_frame, fit_frame
+from livewarden_ensemble.encode import encode_clips
+from livewarden_ensemble.errors import CrossedReply, LivewardenError, MalformedRequest
+from livewarden_ensemble.evidence import find_evidence
+from livewarden_ensemble.fuse import Encoded, pad_clips, split_scores
+from livewarden_ensemble.leaf_call import (
+    Arrays,
+    Infer,
+    LeafCall,
+    check_answer,
+    name_cause,
+    split_call,
+)
+from livewarden_ensemble.normalise import normalise_text
+from livewarden_ensemble.policy import Decision, Policy, decide
+from livewarden_ensemble.tokenise import TokenBatch, Tokeniser
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from livewarden_ensemble.bundle import Bundle
+
+# Maps over items in order; the shell passes a thread pool's, since decoders release the GIL.
+MapFrames = Callable[[Callable[[Any], DecodedFrame], Iterable[Any]], Iterable[DecodedFrame]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Outcome:
+    """What became of one clip: a verdict with its scores [L], or a refusal of the request.
+
+    A clip that was not scored has NaN in `scores`: nothing that was not seen reads as harmless.
+    """
+
+    verdict: Verdict | None = None
+    scores: NDArray[np.float32] | None = None
+    refusal: MalformedRequest | None = None
+
+
+@dataclass(slots=True)
+class Stopwatch:
+    """Milliseconds per stage of one batch."""
+
+    laps: dict[str, float] = field(default_factory=dict)
+    _last: float = field(default_factory=time.perf_counter)
+
+    def lap(self, stage: str) -> None:
+        """Book the time since the last lap on `stage`."""
+        now = time.perf_counter()
+        self.laps[stage] = round((now - self._last) * 1e3, 3)
+        self._last = now
+
+
+class Pipeline:
+    """Scores batches of clips with one bundle and one policy."""
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        policy: Policy,
+        infer: Infer,
+        *,
+        server: str,
+        map_frames: MapFrames = map,
+        now_ms: Callable[[], float] = lambda: time.time() * 1e3,
+        on_crossed: Callable[[CrossedReply], None] = lambda _error: None,
+    ) -> None:
+        self._bundle = bundle
+        self._policy = policy
+        self._infer = infer
+        self._server = server
+        self._map_frames = map_frames
+        self._now_ms = now_ms
+        self._on_crossed = on_crossed
+        self._tokeniser = Tokeniser.from_file(bundle.tokenizer)
+
+    def moderate(self, clips: Sequence[RawClip]) -> list[Outcome]:
+        """One outcome per clip, in order."""
+        watch = Stopwatch()
+        reads = [_read_or_refuse(clip) for clip in clips]
+        works = [read for read in reads if isinstance(read, ClipWork)]
+        watch.lap("read")
+        self._decode(works)
+        watch.lap("decode")
+        self._drop_expired(works)
+        tokens = self._tokenise(works)
+        watch.lap("tokenise")
+        encoded = encode_clips(works, tokens, self._ask)
+        watch.lap("encode")
+        self._fuse(works, encoded)
+        watch.lap("fuse")
+        decided = [self._decide(work) for work in works]
+        watch.lap("decide")
+        timings = watch.laps | {"total": round(sum(watch.laps.values()), 3)}
+        outcomes = (
+            self._conclude(work, decision, coverage, timings)
+            for work, (decision, coverage) in zip(works, decided, strict=True)
+        )
+        return [
+            Outcome(refusal=read) if isinstance(read, MalformedRequest) else next(outcomes)
+            for read in reads
+        ]
+
+    def _is_expired(self, work: ClipWork) -> bool:
+        deadline = work.context.deadline_ms
+        return deadline is not None and self._now_ms() >= deadline
+
+    def _drop_expired(self, works: Sequence[ClipWork]) -> None:
+        """Let go of clips whose deadline has passed, before a stage spends anything on them."""
+        for work in works:
+            if self._is_expired(work):
+                work.expire()
+
+    def _decode(self, works: Sequence[ClipWork]) -> None:
+        """Fill in views and frame states; the frames of all clips share the decoding threads."""
+        jobs = [(work, index) for work in works for index in range(work.raw.frame_count)]
+        for (work, index), decoded in zip(
+            jobs, self._map_frames(self._decode_one, jobs), strict=True
+        ):
+            work.frame_states[index] = decoded.state
+            work.views.extend(decoded.views)
+            work.view_frames.extend([index] * len(decoded.views))
+
+    def _decode_one(self, job: tuple[ClipWork, int]) -> DecodedFrame:
+        work, index = job
+        if self._is_expired(work):
+            return DecodedFrame(FrameState.LATE, ())
+        if work.raw.frames_rgb is not None:
+            return DecodedFrame(FrameState.OK, (fit_frame(work.raw.frames_rgb[index]),))
+        return decode_frame(work.raw.frames[index])
+
+    def _tokenise(self, works: Sequence[ClipWork]) -> TokenBatch:
+        """Cut all texts into one batch of windows; fills in text states and window owners."""
+        texts: list[str] = []
+        places: list[tuple[ClipWork, int]] = []
+        for work in works:
+            for index, raw in enumerate(work.raw.texts):
+                if work.text_states[index] is TextState.LATE:
+                    continue
+                normalised = normalise_text(raw)
+                work.text_states[index] = normalised.state
+                texts.append(normalised.text)
+                places.append((work, index))
+        tokens = self._tokeniser.encode(texts)
+        for text in tokens.truncated:
+            work, index = places[text]
+            if work.text_states[index] is TextState.OK:
+                work.text_states[index] = TextState.TRUNCATED
+        for text in tokens.owners:
+            work, index = places[text]
+            work.window_texts.append(index)
+        return tokens
+
+    def _ask(self, calls: Sequence[LeafCall]) -> list[Arrays | LivewardenError]:
+        """Ask leaves, and check each answer; a crossed reply also raises the alarm."""
+        answers = [
+            check_answer(call, answer)
+            for call, answer in zip(calls, self._infer(calls), strict=True)
+        ]
+        for answer in answers:
+            if isinstance(answer, CrossedReply):
+                self._on_crossed(answer)
+        return answers
+
+    def _fuse(self, works: Sequence[ClipWork], encoded: Sequence[Encoded]) -> None:
+        """Fill in scores; a clip of which nothing was seen is not asked about."""
+        seen = [
+            (work, clip) for work, clip in zip(works, encoded, strict=True) if not clip.is_blank
+        ]
+        calls = split_call(FUSION_CLASSIFIER, pad_clips([clip for _, clip in seen])) if seen else []
+        rest = iter(seen)
+        for call, answer in zip(calls, self._ask(calls) if calls else (), strict=True):
+            group = [next(rest) for _ in range(len(call.inputs["frame_mask"]))]
+            if isinstance(answer, LivewardenError):
+                for work, _ in group:
+                    work.failed[FUSION_CLASSIFIER.name] = name_cause(answer)
+                continue
+            scores = split_scores(answer, [clip for _, clip in group])
+            for (work, _), score in zip(group, scores, strict=True):
+                work.scores = score
+                if score is None:
+                    work.failed[FUSION_CLASSIFIER.name] = "not_a_score"
+
+    def _decide(self, work: ClipWork) -> tuple[Decision, Coverage]:
+        coverage = work.report_coverage(self._bundle.unsupported)
+        return decide(work.scores, coverage, work.context, self._policy), coverage
+
+    def _conclude(
+        self, work: ClipWork, decision: Decision, coverage: Coverage, timings: dict[str, float]
+    ) -> Outcome:
+        context = work.context
+        verdict = Verdict(
+            request_id=context.request_id,
+            stream_id=context.stream_id,
+            clip_seq=context.clip_seq,
+            nonce=context.nonce,
+            action=decision.action,
+            label=decision.label,
+            reasons=decision.reasons,
+            labels=decision.labels,
+            evidence=find_evidence(work) if context.options.explain else (),
+            coverage=coverage,
+            provenance=Provenance(
+                bundle=self._bundle.digest,
+                models=self._bundle.versions,
+                calibration=self._bundle.calibration.id,
+                policy=PolicyRef(
+                    self._policy.id, self._policy.version, self._policy.digest, decision.overrides
+                ),
+                taxonomy=TAXONOMY_VERSION,
+                wire=WIRE_VERSION,
+                server=self._server,
+            ),
+            timings_ms=timings,
+            state=decision.state,
+            pass_through=context.pass_through,
+        )
+        if work.scores is None:
+            return Outcome(verdict, np.full(len(LABELS), np.nan, np.float32))
+        return Outcome(verdict, work.scores.joint)
+
+
+def _read_or_refuse(clip: RawClip) -> ClipWork | MalformedRequest:
+    try:
+        return read_clip(clip)
+    except MalformedRequest as refusal:
+        return refusal

@@ -1,0 +1,161 @@
+"""One running tritonserver with its stubs, seen through its keeper."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Final
+
+import psutil
+
+from livewarden_ensemble import keeper
+from livewarden_ensemble.claim import Claim, kill_processes
+from livewarden_ensemble.errors import ServerFailed
+from livewarden_ensemble.launch import GRACE_S, Launch
+from livewarden_ensemble.serverlog import ServerLog, explain_failure
+from livewarden_ensemble.vitals import ProcessState
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from livewarden_ensemble.installation import Installation
+
+_STUB: Final = "triton_python_backend_stub"
+_STATES: Final[Mapping[str, ProcessState]] = {
+    psutil.STATUS_STOPPED: ProcessState.STOPPED,
+    psutil.STATUS_TRACING_STOP: ProcessState.STOPPED,
+    psutil.STATUS_ZOMBIE: ProcessState.GONE,
+    psutil.STATUS_DEAD: ProcessState.GONE,
+}
+
+
+class ServerProcess:
+    """A started tritonserver; `generation` counts the starts under one claim.
+
+    Raises ServerFailed where the binary cannot be run.
+    """
+
+    def __init__(
+        self,
+        launch: Launch,
+        *,
+        installation: Installation,
+        backends: Path,
+        claim: Claim,
+        generation: int,
+        log: ServerLog,
+    ) -> None:
+        self._prefix = claim.name_prefix(generation)
+        self._log = log
+        command = launch.build_command(installation.binary, backends, self._prefix)
+        environment = launch.build_environment(installation.build_environment(os.environ))
+        settings = (self._prefix, str(claim.lock_path), str(claim.runtime), str(GRACE_S))
+        self._keeper = subprocess.Popen(  # noqa: S603 - our own file, run by our own Python
+            # -I -S: it needs the standard library only, and starts in a tenth of the time.
+            [sys.executable, "-I", "-S", keeper.__file__, *settings, *command],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environment,
+            start_new_session=True,
+            pass_fds=(claim.lock,),
+        )
+        assert self._keeper.stdout is not None
+        assert self._keeper.stderr is not None
+        log.follow(self._keeper.stderr)
+        with self._keeper.stdout as stdout:
+            line = stdout.readline()
+        if not line:
+            self.kill()
+            raise ServerFailed(f"tritonserver was not started: {explain_failure(log.lines)}")
+        self.pid = int(line)
+        self._watched: dict[str, psutil.Process] = {}
+
+    @property
+    def stub_pids(self) -> tuple[int, ...]:
+        """The ids of the stubs found by `record_stubs`, which must be called once it is ready."""
+        return tuple(process.pid for process in self._watched.values() if process.pid != self.pid)
+
+    def record_stubs(self) -> None:
+        """Take note of the server and its stubs, by model instance; from now on `look` sees them.
+
+        A process that ends meanwhile is left out: the canary before this call needed all of them.
+        """
+        try:
+            server = psutil.Process(self.pid)
+            self._watched["tritonserver"] = server
+            for child in server.children():
+                command = child.cmdline()
+                if command and command[0].endswith(_STUB):
+                    # The last two arguments are the instance's name and a directory setting.
+                    self._watched[f"stub {command[-2]}"] = child
+        except psutil.NoSuchProcess:
+            pass
+
+    def look(self) -> dict[str, ProcessState]:
+        """The state of each process on record."""
+        return {name: _read_state(process) for name, process in self._watched.items()}
+
+    def poll(self) -> str | None:
+        """How tritonserver ended, for people; None while it runs."""
+        status = self._keeper.poll()
+        if status is None:
+            return None
+        if status < 0:
+            return f"the keeper of tritonserver was killed by {_name_signal(-status)}"
+        if status > 128:  # noqa: PLR2004 - the shell's way to say: by a signal
+            return f"tritonserver was killed by {_name_signal(status - 128)}"
+        return f"tritonserver exited with status {status}"
+
+    def explain(self) -> str:
+        """What the log says of a failed start; call it once the process has ended."""
+        self._log.finish()
+        return explain_failure(self._log.lines)
+
+    def drain(self) -> None:
+        """Let requests in flight finish, for at most GRACE_S, then end everything."""
+        self._keeper.send_signal(signal.SIGTERM)
+        self._end(patience_s=GRACE_S + keeper.KILL_PATIENCE_S)
+
+    def kill(self) -> None:
+        """End everything at once, if that has not happened; no process and no file is left."""
+        assert self._keeper.stdin is not None
+        if self._keeper.stdin.closed:
+            return
+        with contextlib.suppress(BrokenPipeError):  # it has ended by itself
+            # Past the buffer: a byte that cannot be sent must not wait there for close().
+            os.write(self._keeper.stdin.fileno(), b"k")
+        self._end(patience_s=keeper.KILL_PATIENCE_S + 2)
+
+    def _end(self, patience_s: float) -> None:
+        assert self._keeper.stdin is not None
+        try:
+            status = self._keeper.wait(patience_s)
+        except subprocess.TimeoutExpired:
+            self._keeper.kill()
+            status = self._keeper.wait()
+        if status < 0:  # somebody killed the keeper: its work is ours now
+            kill_processes(self._prefix)
+            keeper.remove_shared_memory(self._prefix)
+        self._keeper.stdin.close()
+        self._log.finish()
+
+
+def _read_state(process: psutil.Process) -> ProcessState:
+    try:
+        if not process.is_running():  # another process has its id now
+            return ProcessState.GONE
+        return _STATES.get(process.status(), ProcessState.RUNNING)
+    except psutil.NoSuchProcess:
+        return ProcessState.GONE
+
+
+def _name_signal(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

@@ -1,0 +1,205 @@
+"""The server: a supervised tritonserver as one object, for `livewarden serve`, demos and tests.
+
+with Server("model_repository", grpc_port=0) as server:
+    client = livewarden_client.Client(server.grpc_url)
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Self
+
+from livewarden_ensemble.canary import Canary, ModerationCanary
+from livewarden_ensemble.claim import take_claim
+from livewarden_ensemble.errors import ServerFailed
+from livewarden_ensemble.installation import find_installation
+from livewarden_ensemble.launch import Launch, LogLevel, Ports, choose_ports
+from livewarden_ensemble.process import ServerProcess
+from livewarden_ensemble.serverlog import ServerLog
+from livewarden_ensemble.supervisor import Notice, Phase, Supervisor
+from livewarden_ensemble.vitals import Timing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+_ENDED: Final = frozenset({Phase.STOPPED, Phase.FAILED})
+_EVERY_ADDRESS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - a table, not a bind
+
+
+class Server:
+    """A tritonserver on `repository` that is ready only when it answers, and is kept so.
+
+    A port of 0 means any free one. `policy` is the policy file for the models;
+    `model_config_name` picks `configs/<name>.pbtxt` (the target); `tritonserver` is another binary
+    than the wheel's; `log_file` keeps the log, which else goes with the server; `canary` replaces
+    the clip that proves readiness; `tell` hears of each change, in another thread.
+
+    Raises ServerFailed where a port is in use, a path is wrong, or there is no tritonserver;
+    nothing has been started then.
+    """
+
+    def __init__(
+        self,
+        repository: str | Path,
+        *,
+        host: str = "127.0.0.1",
+        grpc_port: int = 8001,
+        http_port: int = 8000,
+        metrics_port: int = 8002,
+        policy: str | Path | None = None,
+        model_config_name: str | None = None,
+        tritonserver: str | Path | None = None,
+        log_level: LogLevel = "warning",
+        log_file: str | Path | None = None,
+        canary: Canary | None = None,
+        timing: Timing | None = None,
+        tell: Callable[[Notice], None] | None = None,
+    ) -> None:
+        self._installation = find_installation(Path(tritonserver) if tritonserver else None)
+        self._launch = Launch(
+            repository=Path(repository).resolve(),
+            host=host,
+            ports=choose_ports(host, Ports(grpc_port, http_port, metrics_port)),
+            policy=_find_file(policy),
+            model_config_name=model_config_name,
+            log_level=log_level,
+        )
+        self._log_file = Path(log_file).resolve() if log_file else None
+        self._canary = canary or ModerationCanary()
+        self._timing = timing or Timing()
+        self._tell = tell or _ignore
+        self._supervisor: Supervisor | None = None
+
+    @property
+    def grpc_url(self) -> str:
+        """Address for gRPC clients, HOST:PORT."""
+        return self._locate(self._launch.ports.grpc)
+
+    @property
+    def http_url(self) -> str:
+        """Address for HTTP clients, http://HOST:PORT."""
+        return f"http://{self._locate(self._launch.ports.http)}"
+
+    @property
+    def metrics_url(self) -> str:
+        """Address of the Prometheus metrics."""
+        return f"http://{self._locate(self._launch.ports.metrics)}/metrics"
+
+    @property
+    def phase(self) -> Phase:
+        """Where the server is in its life."""
+        return self._supervisor.phase if self._supervisor else Phase.STOPPED
+
+    @property
+    def ready(self) -> bool:
+        """Whether every stage answered, and nothing has been found wrong since."""
+        return self.phase is Phase.READY
+
+    @property
+    def restarts(self) -> int:
+        """How many times the server was started anew."""
+        return self._supervisor.restarts if self._supervisor else 0
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of tritonserver; None while there is none."""
+        process = self._supervisor.process if self._supervisor else None
+        return process.pid if process else None
+
+    @property
+    def stub_pids(self) -> tuple[int, ...]:
+        """Process ids of the stubs, one per Python model instance; empty until ready."""
+        process = self._supervisor.process if self._supervisor else None
+        return process.stub_pids if process else ()
+
+    def start(self) -> Self:
+        """Start it and return at once."""
+        if self._supervisor is not None:
+            raise ServerFailed("This server was started before; make another Server.")
+        self._claim = take_claim()
+        try:
+            self._backends = self._installation.prepare_backends(self._claim.runtime)
+            self._log = ServerLog(self._log_file or self._claim.runtime / "tritonserver.log")
+        except BaseException:
+            self._claim.release()
+            raise
+        self._supervisor = Supervisor(
+            self._start_process, self._canary, self.grpc_url, self._timing, self._tell
+        )
+        self._supervisor.start()
+        return self
+
+    def wait_ready(self, timeout: float | None = None) -> None:
+        """Return once it is ready. Raises ServerFailed if it fails, ends or takes too long."""
+        phase = self._wait(_ENDED | {Phase.READY}, timeout)
+        if phase is not Phase.READY:
+            raise ServerFailed(f"The server is not ready: after {timeout} s it is still {phase}.")
+
+    def wait_ended(self, timeout: float | None = None) -> bool:
+        """Whether it stopped, waiting at most `timeout` seconds. ServerFailed if it broke."""
+        return self._wait(_ENDED, timeout) in _ENDED
+
+    def close(self) -> None:
+        """Drain it, end every process of it and delete its files; harmless when repeated."""
+        if self._supervisor is None or self._claim.released:
+            return
+        self._supervisor.stop()
+        self._log.close()
+        self._claim.release()
+        if isinstance(self._canary, ModerationCanary):
+            self._canary.close()
+
+    def __enter__(self) -> Self:
+        """Start it and wait until it is ready."""
+        self.start()
+        try:
+            self.wait_ready()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close it."""
+        self.close()
+
+    def _wait(self, phases: frozenset[Phase], timeout: float | None) -> Phase:
+        if self._supervisor is None:
+            raise ServerFailed("The server has not been started.")
+        phase = self._supervisor.wait(phases, timeout)
+        if phase is Phase.FAILED and self._supervisor.error is not None:
+            raise self._supervisor.error
+        return phase
+
+    def _start_process(self, generation: int) -> ServerProcess:
+        return ServerProcess(
+            self._launch,
+            installation=self._installation,
+            backends=self._backends,
+            claim=self._claim,
+            generation=generation,
+            log=self._log,
+        )
+
+    def _locate(self, port: int) -> str:
+        host = _EVERY_ADDRESS.get(self._launch.host, self._launch.host)
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _find_file(policy: str | Path | None) -> Path | None:
+    if policy is None:
+        return None
+    path = Path(policy).resolve()
+    if not path.is_file():
+        raise ServerFailed(f"The policy file {path} does not exist.")
+    return path
+
+
+def _ignore(notice: Notice) -> None:
+    """Tell nobody."""

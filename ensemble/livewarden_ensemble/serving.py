@@ -1,0 +1,178 @@
+"""The Triton side: tensors to clips and back. The only module that imports Triton's Python API."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+import triton_python_backend_utils as pb  # noqa: TID251 - this is the one module that may
+
+from livewarden_client.wire import LABELS, LEAVES, MODERATION
+from livewarden_ensemble.bundle import load_bundle
+from livewarden_ensemble.clip import RawClip
+from livewarden_ensemble.errors import CrossedReply, LeafFailed
+from livewarden_ensemble.leaf import OpenVinoExecutor
+from livewarden_ensemble.leaf_call import Arrays, LeafCall
+from livewarden_ensemble.pipeline import Outcome, Pipeline
+from livewarden_ensemble.policy_file import load_policy
+
+# One thread per call that can be in flight at once: three encoders, each split in a few.
+_CALL_THREADS: Final = 8
+_SERVER: Final = "triton"
+
+
+class ModerationPipeline:
+    """The model `moderation`: Triton requests through the pipeline, one response each."""
+
+    def initialize(self, args: dict[str, str]) -> None:
+        """Load bundle and policy; Triton reports the model as not ready where this raises."""
+        folder = Path(args["model_repository"])
+        bundle = load_bundle(folder)
+        policy = load_policy(
+            Path(os.environ.get("LIVEWARDEN_POLICY") or folder.parents[1] / "policies/default.yaml")
+        )
+        self._calls = ThreadPoolExecutor(_CALL_THREADS, "leaf-call")
+        self._decoders = ThreadPoolExecutor(os.cpu_count() or 1, "decode")
+        self._logger = pb.Logger
+        self._versions = bundle.versions
+        self._pipeline = Pipeline(
+            bundle,
+            policy,
+            self._infer,
+            server=_SERVER,
+            map_frames=self._decoders.map,
+            on_crossed=self._report_crossed,
+        )
+
+    def execute(self, requests: Sequence[Any]) -> list[Any]:
+        """One response per request; an error in one request leaves the others alone."""
+        clips: list[RawClip] = []
+        spans = []
+        for request in requests:
+            start = len(clips)
+            clips += _read_request(request)
+            spans.append(slice(start, len(clips)))
+        try:
+            outcomes = self._pipeline.moderate(clips)
+            return [_answer(outcomes[span]) for span in spans]
+        except Exception as error:  # noqa: BLE001 - the last line of defence: no text may leak
+            # The type alone: a message could quote what a caller sent.
+            self._logger.log_error(f"pipeline failed: {type(error).__name__}")
+            failed = pb.TritonError(
+                "the pipeline failed; see the server log", pb.TritonError.INTERNAL
+            )
+            return [pb.InferenceResponse(error=failed) for _ in requests]
+
+    def finalize(self) -> None:
+        """Stop the threads."""
+        self._calls.shutdown(wait=False, cancel_futures=True)
+        self._decoders.shutdown(wait=False, cancel_futures=True)
+
+    def _infer(self, calls: Sequence[LeafCall]) -> list[Arrays | LeafFailed]:
+        return list(self._calls.map(self._call_leaf, calls))
+
+    def _call_leaf(self, call: LeafCall) -> Arrays | LeafFailed:
+        name = call.model.name
+        request = pb.InferenceRequest(
+            model_name=name,
+            model_version=int(self._versions[name]),
+            requested_output_names=[tensor.name for tensor in call.model.outputs],
+            inputs=[pb.Tensor(key, np.ascontiguousarray(v)) for key, v in call.inputs.items()],
+        )
+        try:
+            response = request.exec()
+        except pb.TritonModelException as error:
+            return LeafFailed(name, f"the call failed: {type(error).__name__}")
+        if response.has_error():
+            return LeafFailed(name, "Triton reports an error")
+        # Copies: Triton takes its shared memory back with the response.
+        return {tensor.name(): tensor.as_numpy().copy() for tensor in response.output_tensors()}
+
+    def _report_crossed(self, error: CrossedReply) -> None:
+        self._logger.log_error(str(error))
+
+
+def _read_request(request: Any) -> list[RawClip]:
+    """The clips of one request, one per row of its batch axis."""
+    tensors = {t.name: pb.get_input_tensor_by_name(request, t.name) for t in MODERATION.inputs}
+    frames, rgb, texts = (
+        None if tensors[name] is None else tensors[name].as_numpy()
+        for name in ("frames", "frames_rgb", "texts")
+    )
+    context = tensors["context"].as_numpy()
+    return [
+        RawClip(
+            context=context[row, 0],
+            frames=() if frames is None else frames[row].tolist(),
+            texts=() if texts is None else texts[row].tolist(),
+            frames_rgb=None if rgb is None else rgb[row],
+        )
+        for row in range(len(context))
+    ]
+
+
+def _answer(outcomes: Sequence[Outcome]) -> Any:
+    """One request's response: INVALID_ARGUMENT where any of its clips is malformed."""
+    for row, outcome in enumerate(outcomes):
+        if outcome.refusal is not None:
+            where = f"clip {row}: " if len(outcomes) > 1 else ""
+            error = pb.TritonError(f"{where}{outcome.refusal}", pb.TritonError.INVALID_ARG)
+            return pb.InferenceResponse(error=error)
+    verdicts = [[msgspec.json.encode(outcome.verdict)] for outcome in outcomes]
+    scores = np.stack([outcome.scores for outcome in outcomes if outcome.scores is not None])
+    return pb.InferenceResponse(
+        [
+            pb.Tensor("verdict", np.array(verdicts, np.object_)),
+            pb.Tensor("scores", scores.reshape(len(outcomes), len(LABELS))),
+        ]
+    )
+
+
+class OpenVinoLeaf:
+    """A leaf of the embedded target: OpenVINO behind the same tensors as the TensorRT plan."""
+
+    def initialize(self, args: dict[str, str]) -> None:
+        """Compile and warm up, so that a ready leaf is a fast one."""
+        name = args["model_name"]
+        self._model = next(leaf for leaf in LEAVES if leaf.name == name)
+        folder = Path(args["model_repository"]) / args["model_version"]
+        config = json.loads(args["model_config"])
+        instances = sum(int(group.get("count", 1)) for group in config["instance_group"])
+        threads = max(1, (os.cpu_count() or 1) // instances)
+        self._executor = OpenVinoExecutor(folder, self._model, threads=threads)
+        self._executor.warm_up()
+
+    def execute(self, requests: Sequence[Any]) -> list[Any]:
+        """All requests of the batch in one inference."""
+        arrays = [
+            {
+                tensor.name: pb.get_input_tensor_by_name(request, tensor.name).as_numpy()
+                for tensor in self._model.inputs
+            }
+            for request in requests
+        ]
+        batch = arrays[0]
+        if len(arrays) > 1:
+            batch = {name: np.concatenate([part[name] for part in arrays]) for name in batch}
+        try:
+            outputs = self._executor.infer(batch)
+        except Exception as error:  # noqa: BLE001 - an OpenVINO message could hold tensor values
+            failed = pb.TritonError(f"{self._model.name}: {type(error).__name__}")
+            return [pb.InferenceResponse(error=failed) for _ in requests]
+        responses = []
+        start = 0
+        for part in arrays:
+            rows = slice(start, start + len(next(iter(part.values()))))
+            responses.append(
+                pb.InferenceResponse(
+                    [pb.Tensor(t.name, outputs[t.name][rows]) for t in self._model.outputs]
+                )
+            )
+            start = rows.stop
+        return responses

@@ -1,0 +1,124 @@
+"""Vital signs: when a server counts as sick, and how long to wait before the next start. Pure.
+
+Triton 2.51 calls itself ready with every model dead, hung or answering wrongly, so nothing here
+listens to what it says of itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class Beat(StrEnum):
+    """What one canary inference says of the server."""
+
+    ALIVE = "alive"  # the right answer, in time, every stage scored
+    BUSY = "busy"  # no answer, but others are being answered: loaded, not sick
+    MISSED = "missed"  # no answer, or one that an overload explains as well
+    ABSENT = "absent"  # nobody listens at the address
+    SICK = "sick"  # an answer that a healthy server never gives
+
+
+@dataclass(frozen=True, slots=True)
+class Pulse:
+    """One beat, and for people what was wrong with it."""
+
+    beat: Beat
+    detail: str = ""
+
+
+# How many beats of a kind, with no ALIVE between them, mean that the server must be replaced.
+ENOUGH: Final[Mapping[Beat, int]] = {
+    Beat.BUSY: 12,
+    Beat.MISSED: 2,
+    Beat.ABSENT: 1,
+    Beat.SICK: 1,
+}
+
+
+class ProcessState(StrEnum):
+    """What the kernel says of a process."""
+
+    RUNNING = "running"
+    STOPPED = "stopped"  # by a signal or a tracer
+    GONE = "gone"  # ended, reaped or not
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """How the supervisor spends its time, in seconds.
+
+    `look_s` lies between two looks at the processes: a stub that sleeps for 2 s and wakes hands
+    old answers to new questions, so the second look that finds it asleep must come well before.
+    """
+
+    look_s: float = 0.25
+    canary_every_s: float = 1.0
+    start_timeout_s: float = 180.0
+    first_delay_s: float = 0.5
+    longest_delay_s: float = 30.0
+    healthy_s: float = 60.0
+    starts: int = 5
+
+
+class Vitals:
+    """What is known of one running server; each method names the ailment, or returns None."""
+
+    def __init__(self) -> None:
+        self._stopped: frozenset[str] = frozenset()
+        self._beats: dict[Beat, int] = {}
+
+    def look(self, states: Mapping[str, ProcessState]) -> str | None:
+        """Judge the processes, by name. One look may meet a debugger's short stop; two may not."""
+        gone = [name for name, state in states.items() if state is ProcessState.GONE]
+        if gone:
+            return f"{', '.join(gone)} died"
+        stopped = frozenset(name for name in states if states[name] is ProcessState.STOPPED)
+        lasting = stopped & self._stopped
+        self._stopped = stopped
+        return f"{', '.join(sorted(lasting))} is stopped" if lasting else None
+
+    def feel(self, pulse: Pulse) -> str | None:
+        """Judge one canary inference together with those before it."""
+        if pulse.beat is Beat.ALIVE:
+            self._beats.clear()
+            return None
+        count = self._beats[pulse.beat] = self._beats.get(pulse.beat, 0) + 1
+        if count < ENOUGH[pulse.beat]:
+            return None
+        return f"canary {pulse.beat} {count}x: {pulse.detail}" if count > 1 else pulse.detail
+
+
+class Backoff:
+    """How long to wait before the next start; times are monotonic seconds."""
+
+    def __init__(self, timing: Timing) -> None:
+        self._timing = timing
+        self._delays = 0
+        self._failures = 0
+        self._ready_at: float | None = None
+
+    def note_ready(self, now: float) -> None:
+        """A start succeeded: failed starts are counted anew, delays only once it has lasted."""
+        self._ready_at = now
+        self._failures = 0
+
+    def note_failure(self) -> bool:
+        """A start failed; whether another one should be tried."""
+        self._ready_at = None
+        self._failures += 1
+        return self._failures < self._timing.starts
+
+    def next_delay(self, now: float) -> float:
+        """Seconds to wait before the next start: doubled each time, up to the longest."""
+        if self._ready_at is not None and now - self._ready_at >= self._timing.healthy_s:
+            self._delays = 0
+        self._ready_at = None
+        delay = self._timing.first_delay_s * 2.0 ** min(self._delays, 32)
+        self._delays += 1
+        return min(delay, self._timing.longest_delay_s)

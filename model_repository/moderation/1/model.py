@@ -1,0 +1,3 @@
+"""The pipeline."""
+
+from livewarden_ensemble.serving import ModerationPipeline as TritonPythonModel

@@ -1,0 +1,173 @@
+"""The command `livewarden perf`."""
+
+from __future__ import annotations
+
+import json
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+from rich.console import Console
+from rich.text import Text
+
+from livewarden_ensemble.errors import LivewardenError
+from livewarden_perf.errors import PerfError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from livewarden_perf.stages import StageCosts
+
+_REPOSITORY: Final = Path("model_repository")
+_STAGE_SECONDS: Final = 5.0
+
+_repository = click.option(
+    "--repository",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Directory of the models.  [default: model_repository]",
+)
+_policy = click.option(
+    "--policy",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Policy file.  [default: policies/default.yaml beside the repository]",
+)
+_as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+
+
+@click.group()
+def perf() -> None:
+    """Measure what a clip costs and what a server delivers.
+
+    \b
+    Example:
+      livewarden perf stages
+      livewarden perf smoke
+    """  # noqa: D301 - the \b is click's mark for "do not wrap"
+
+
+@perf.command()
+@_repository
+@_policy
+@click.option(
+    "--seconds",
+    type=click.FloatRange(min=0, min_open=True),
+    default=_STAGE_SECONDS,
+    show_default=True,
+    help="How long to measure.",
+)
+@_as_json
+def stages(*, repository: Path | None, policy: Path | None, seconds: float, as_json: bool) -> None:
+    """Measure every stage of a clip on one thread, and the machine's limit.
+
+    \b
+    Example:
+      livewarden perf stages
+      livewarden perf stages --seconds 20 --json
+    """  # noqa: D301 - the \b is click's mark for "do not wrap"
+    from livewarden_perf.report import describe_stages, render_stages
+
+    with _show_progress() as announce:
+        costs = _measure_stages(repository or _REPOSITORY, policy, seconds, announce)
+    if as_json:
+        click.echo(json.dumps(describe_stages(costs), indent=2))
+    else:
+        Console().print(render_stages(costs))
+
+
+@perf.command()
+@click.option("--url", metavar="HOST:PORT", help="gRPC address of a server that is up already.")
+@_repository
+@_policy
+@click.option(
+    "--concurrency",
+    type=click.IntRange(min=1),
+    default=4,
+    show_default=True,
+    help="Callers at the same time.",
+)
+@click.option(
+    "--seconds",
+    type=click.FloatRange(min=1),
+    default=8.0,
+    show_default=True,
+    help="How long to measure, after a warm-up.",
+)
+@_as_json
+def smoke(
+    *,
+    url: str | None,
+    repository: Path | None,
+    policy: Path | None,
+    concurrency: int,
+    seconds: float,
+    as_json: bool,
+) -> None:
+    """Load the whole pipeline with the real perf_analyzer and real clips.
+
+    Without --url it measures the stages, starts a server on free ports, and compares the two.
+
+    \b
+    Example:
+      livewarden perf smoke
+      livewarden perf smoke --concurrency 8 --seconds 20
+      livewarden perf smoke --url 127.0.0.1:8001 --json
+    """  # noqa: D301 - the \b is click's mark for "do not wrap"
+    if url is not None and (repository is not None or policy is not None):
+        raise click.UsageError("--url names a running server; --repository and --policy start one")
+    from livewarden_ensemble.server import Server
+    from livewarden_perf.analyzer import find_analyzer
+    from livewarden_perf.report import describe_smoke, render_smoke, render_stages
+    from livewarden_perf.smoke import run_smoke
+
+    with _show_progress() as announce:
+        analyzer = find_analyzer(announce=announce)
+        if url is not None:
+            announce(f"Loading {url} for {seconds:g} s")
+            result = run_smoke(analyzer, url, concurrency=concurrency, seconds=seconds)
+        else:
+            home = repository or _REPOSITORY
+            costs = _measure_stages(home, policy, _STAGE_SECONDS, announce)
+            announce("Starting the server")
+            with Server(home, grpc_port=0, http_port=0, metrics_port=0, policy=policy) as server:
+                announce(f"Loading the server for {seconds:g} s")
+                result = run_smoke(
+                    analyzer,
+                    server.grpc_url,
+                    concurrency=concurrency,
+                    seconds=seconds,
+                    stages=costs,
+                )
+    if as_json:
+        click.echo(json.dumps(describe_smoke(result), indent=2))
+        return
+    console = Console()
+    if result.stages is not None:
+        console.print(render_stages(result.stages))
+    console.print(render_smoke(result))
+
+
+@contextmanager
+def _show_progress() -> Iterator[Callable[[str], None]]:
+    """Show on stderr what is being done, and turn every error of ours into one line."""
+    console = Console(stderr=True)
+    try:
+        with console.status("") as status:
+
+            def announce(line: str) -> None:
+                status.update(Text(line))
+                if not console.is_terminal:
+                    console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+            yield announce
+    except (LivewardenError, PerfError) as error:
+        raise click.ClickException(str(error)) from None
+
+
+def _measure_stages(
+    repository: Path, policy: Path | None, seconds: float, announce: Callable[[str], None]
+) -> StageCosts:
+    from livewarden_perf.stages import measure_repository
+
+    announce(f"Measuring the stages on one thread for {seconds:g} s")
+    return measure_repository(repository, policy, seconds)

@@ -1,0 +1,31 @@
+"""Every error of the measuring tools, as one tree.
+
+PerfError
+├── AnalyzerMissing    no perf_analyzer runs here, and none could be installed
+├── AnalyzerFailed     perf_analyzer gave no figures
+└── MeasurementInvalid figures could be had, but they would not mean what they say
+
+None of their messages holds a clip's content.
+"""
+
+from __future__ import annotations
+
+
+class PerfError(Exception):
+    """Base of all errors of the measuring tools; the message says what to do."""
+
+
+class VideoMissing(PerfError):
+    """A video that clips are cut from is not there; the message names the package."""
+
+
+class AnalyzerMissing(PerfError):
+    """There is no perf_analyzer that starts on this machine, and none could be installed."""
+
+
+class AnalyzerFailed(PerfError):
+    """A run of perf_analyzer ended without figures."""
+
+
+class MeasurementInvalid(PerfError):
+    """What was measured is not the work it stands for, for example a degraded verdict."""

@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import pytest
+
+from livewarden_ensemble.vitals import ENOUGH, Backoff, Beat, ProcessState, Pulse, Timing, Vitals
+
+RUNNING, STOPPED, GONE = ProcessState.RUNNING, ProcessState.STOPPED, ProcessState.GONE
+
+
+def test_running_processes_are_well():
+    """Processes that run are no ailment, however often they are looked at."""
+    vitals = Vitals()
+    assert [vitals.look({"a": RUNNING, "b": RUNNING}) for _ in range(3)] == [None] * 3
+
+
+def test_dead_process_is_an_ailment_at_once():
+    """One look is enough for a dead process, and it is named."""
+    assert Vitals().look({"stub a": RUNNING, "stub b": GONE}) == "stub b died"
+
+
+def test_stop_must_last_two_looks():
+    """A process stopped at one look only (a debugger's) is spared; at two it is not."""
+    vitals = Vitals()
+    assert vitals.look({"a": STOPPED, "b": RUNNING}) is None
+    assert vitals.look({"a": RUNNING, "b": STOPPED}) is None
+    assert vitals.look({"a": STOPPED, "b": STOPPED}) == "b is stopped"
+
+
+def test_second_look_comes_before_a_pause_poisons_the_server():
+    """Two looks fit well into the 2 s after which a resumed stub answers wrongly."""
+    assert 2 * Timing().look_s < 1
+
+
+@pytest.mark.parametrize("beat", list(ENOUGH))
+def test_beats_add_up_to_an_ailment(beat: Beat):
+    """Each kind of bad beat is an ailment exactly after as many in a row as the table says."""
+    vitals = Vitals()
+    told = [vitals.feel(Pulse(beat, "why")) for _ in range(ENOUGH[beat])]
+    assert told[:-1] == [None] * (len(told) - 1)
+    assert "why" in told[-1]
+
+
+@pytest.mark.parametrize("beat", [beat for beat in ENOUGH if ENOUGH[beat] > 1])
+def test_right_answer_forgets_bad_beats(beat: Beat):
+    """A right answer between bad beats starts the count anew."""
+    vitals = Vitals()
+    for _ in range(3):
+        for _ in range(ENOUGH[beat] - 1):
+            assert vitals.feel(Pulse(beat)) is None
+        assert vitals.feel(Pulse(Beat.ALIVE)) is None
+
+
+def test_every_bad_beat_is_in_the_table():
+    """No beat but ALIVE lacks its number."""
+    assert set(ENOUGH) == set(Beat) - {Beat.ALIVE}
+
+
+def test_delays_double_up_to_the_longest():
+    """0.5 s, doubled each time, never over 30 s."""
+    backoff = Backoff(Timing())
+    delays = [backoff.next_delay(now=0) for _ in range(9)]
+    assert delays == [0.5, 1, 2, 4, 8, 16, 30, 30, 30]
+
+
+@pytest.mark.parametrize(("lived", "delay"), [(59, 1.0), (60, 0.5)])
+def test_delays_reset_after_a_healthy_minute(lived: float, delay: float):
+    """Only a server that stayed well for 60 s earns the first delay again."""
+    backoff = Backoff(Timing())
+    backoff.next_delay(now=0)
+    backoff.note_ready(now=100)
+    assert backoff.next_delay(now=100 + lived) == delay
+
+
+def test_gives_up_after_failed_starts_in_a_row():
+    """The fifth failed start in a row is the last; a start that worked begins the count anew."""
+    backoff = Backoff(Timing())
+    assert [backoff.note_failure() for _ in range(4)] == [True] * 4
+    backoff.note_ready(now=0)
+    assert [backoff.note_failure() for _ in range(5)] == [True, True, True, True, False]

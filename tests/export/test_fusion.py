@@ -1,0 +1,254 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from livewarden_client.wire import FUSION_CLASSIFIER, LABELS, MODALITIES
+from livewarden_export import prototype
+from livewarden_export.fusion import FusionClassifier
+from livewarden_export.sample import tokenize_texts
+
+WIDTH = FUSION_CLASSIFIER.input("text_embedding").dims[1]
+
+# None of these was looked at when the constants were set.
+ORDINARY = (
+    "hello everyone, great play!",
+    "what a match",
+    "hi chat, how is everybody doing tonight",
+    "can you turn the music down a bit please",
+    "that last round was insane, rematch?",
+    "my sister just got married, so happy",
+    "which graphics card do you have",
+    "this soup needs more salt",
+    "he shot the ball from the halfway line and scored",
+    "we finally beat the final boss after six hours",
+    "the weather in Lisbon is lovely this week",
+    "Morning yoga with Lena, episode 12",
+)
+BLATANT = {
+    "i will find you and kill you": "harassment_threat",
+    "buy cheap crypto, send me your seed phrase": "scam_spam",
+    "i know your address, you will be dead by tomorrow": "harassment_threat",
+    "i am going to end my life tonight": "self_harm",
+    "i sell cocaine and weed, text me": "regulated_goods",
+    "get free spins at our online casino": "gambling",
+    "live sex show, fully naked": "sexual_explicit",
+    "guns for sale, no license, no questions": "weapons",
+}
+
+
+def _embed(rows, seed):
+    vectors = np.random.default_rng(seed).normal(size=(rows, WIDTH)).astype(np.float32)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+PROTOTYPES = {
+    label: _embed(1 + index % 4, index) for index, label in enumerate(LABELS) if label != "hate"
+}
+BENIGN = _embed(5, 99)
+
+
+@pytest.fixture(scope="module")
+def head():
+    """A head over random prototypes, with one label that has none."""
+    return FusionClassifier(PROTOTYPES, BENIGN).eval()
+
+
+def _make_inputs(batch, frames, texts, seed=0):
+    generator = np.random.default_rng(seed)
+    words = np.stack([_embed(texts, seed + row) for row in range(batch)])
+    # Every other text lies near a prototype, so that high scores occur.
+    for row in range(batch):
+        for column in range(0, texts, 2):
+            label = list(PROTOTYPES)[(row + column) % len(PROTOTYPES)]
+            words[row, column] = words[row, column] * 0.3 + PROTOTYPES[label][0] * 0.7
+    return {
+        "vision_embedding": generator.normal(size=(batch, frames, 1280)).astype(np.float32),
+        "vision_logits": generator.normal(scale=4, size=(batch, frames, 1000)).astype(np.float32),
+        "nsfw_features": generator.normal(size=(batch, frames, 1024)).astype(np.float32),
+        "nsfw_probability": generator.uniform(size=(batch, frames, 1)).astype(np.float32),
+        "frame_mask": generator.integers(0, 2, (batch, frames)).astype(np.int32),
+        "text_embedding": words.astype(np.float32),
+        "text_kind": generator.integers(0, len(MODALITIES), (batch, texts)).astype(np.int32),
+        "nonce": generator.integers(0, 2**62, (batch, 1)),
+    }
+
+
+def _run(head, inputs):
+    names = [tensor.name for tensor in FUSION_CLASSIFIER.outputs]
+    with torch.inference_mode():
+        outputs = head(*(torch.from_numpy(inputs[t.name]) for t in FUSION_CLASSIFIER.inputs))
+    return dict(zip(names, (output.numpy() for output in outputs), strict=True))
+
+
+def _score_frame(logits, nsfw):
+    weights = [math.exp(x - max(logits)) for x in logits]
+    scores = []
+    for label in LABELS:
+        group = prototype.PICTURE_CLASSES.get(label, {})
+        score = sum(weights[index] for index in group) / sum(weights)
+        if label == "sexual_explicit":
+            score = max(score, nsfw)
+        if label == "sexual_suggestive":
+            score = max(score, 1 - (1 - nsfw) ** 2)
+        scores.append(score)
+    return scores
+
+
+def _score_text(vector):
+    excess = max(0.0, max(float(row @ vector) for row in BENIGN) - prototype.BENIGN_FLOOR)
+    scores = []
+    for label in LABELS:
+        if label not in PROTOTYPES:
+            scores.append(0.0)
+            continue
+        likeness = max(float(row @ vector) for row in PROTOTYPES[label])
+        logit = likeness - prototype.THRESHOLD - prototype.CONTRAST * excess
+        scores.append(1 / (1 + math.exp(-prototype.SLOPE * logit)))
+    return scores
+
+
+def _score_clip(inputs, row):
+    """The head, slowly: one item, one label, one modality at a time."""
+    modality = [[0.0] * len(LABELS) for _ in MODALITIES]
+    for index, seen in enumerate(inputs["frame_mask"][row]):
+        if seen:
+            scores = _score_frame(
+                inputs["vision_logits"][row, index].tolist(),
+                float(inputs["nsfw_probability"][row, index, 0]),
+            )
+            modality[0] = [max(pair) for pair in zip(modality[0], scores, strict=True)]
+    for index, kind in enumerate(inputs["text_kind"][row]):
+        if kind:
+            scores = _score_text(inputs["text_embedding"][row, index])
+            modality[kind] = [max(pair) for pair in zip(modality[kind], scores, strict=True)]
+    joint = []
+    for column in zip(*modality, strict=True):
+        first, *others = sorted(column, reverse=True)
+        joint.append(1 - (1 - first) * math.prod(1 - m * m for m in others))
+    return modality, joint
+
+
+@pytest.mark.parametrize(("batch", "frames", "texts"), [(1, 1, 1), (2, 3, 5), (4, 6, 2)])
+def test_head_matches_a_plain_loop(head, batch, frames, texts):
+    """The tensor code computes what the docstring says."""
+    inputs = _make_inputs(batch, frames, texts)
+    outputs = _run(head, inputs)
+    for row in range(batch):
+        modality, joint = _score_clip(inputs, row)
+        np.testing.assert_allclose(outputs["modality_scores"][row], modality, atol=2e-5)
+        np.testing.assert_allclose(outputs["scores"][row], joint, atol=2e-5)
+    np.testing.assert_array_equal(outputs["echo"], inputs["nonce"])
+
+
+def test_scores_stay_in_range(head):
+    """All scores are in 0..1 and the joint score is never below the strongest modality."""
+    outputs = _run(head, _make_inputs(8, 9, 9, seed=5))
+    for name in ("scores", "modality_scores", "frame_scores", "text_scores"):
+        assert outputs[name].min() >= 0
+        assert outputs[name].max() <= 1
+    assert (outputs["scores"] >= outputs["modality_scores"].max(axis=1)).all()
+    assert outputs["scores"].max() > 0.5  # the data reaches high scores at all
+
+
+def test_padding_changes_nothing(head):
+    """A clip scores the same alone and padded, even where the padding holds NaN."""
+    inputs = _make_inputs(1, 3, 2, seed=3)
+    alone = _run(head, inputs)
+    padded = {}
+    for tensor in FUSION_CLASSIFIER.inputs:
+        array = inputs[tensor.name]
+        if tensor.name == "nonce":
+            padded[tensor.name] = array
+            continue
+        junk = np.nan if array.dtype == np.float32 else 0
+        extra = np.full((1, 4, *array.shape[2:]), junk, array.dtype)
+        padded[tensor.name] = np.concatenate([array, extra], axis=1)
+    outputs = _run(head, padded)
+    np.testing.assert_allclose(outputs["scores"], alone["scores"], atol=1e-6)
+    np.testing.assert_allclose(outputs["modality_scores"], alone["modality_scores"], atol=1e-6)
+    assert not outputs["frame_scores"][0, 3:].any()
+    assert not outputs["text_scores"][0, 2:].any()
+
+
+def test_nothing_but_padding_scores_zero(executors):
+    """A clip without any item scores 0 on every label in the exported head, never NaN."""
+    inputs = _make_inputs(2, 1, 1)
+    inputs = {name: np.zeros_like(array) for name, array in inputs.items()}
+    outputs = executors["fusion_classifier"].infer(inputs)
+    for name in ("scores", "modality_scores", "frame_scores", "text_scores"):
+        assert not outputs[name].any()
+
+
+def test_one_bad_frame_among_many_counts_in_full(head):
+    """Sixty-three clean frames do not dilute the bad one."""
+    inputs = _make_inputs(1, 64, 1)
+    inputs["nsfw_probability"][:] = 0.01
+    inputs["nsfw_probability"][0, 40] = 0.97
+    inputs["frame_mask"][:] = 1
+    inputs["text_kind"][:] = 0
+    scores = _run(head, inputs)["scores"][0]
+    assert scores[LABELS.index("sexual_explicit")] == pytest.approx(0.97)
+
+
+def test_modalities_corroborate(head):
+    """Two modalities at 0.6 say more than one; five weak ones do not add up to a hit."""
+
+    def score(*kinds_at, level):
+        inputs = _make_inputs(1, 1, 1)
+        inputs["frame_mask"][:] = 0
+        vector = PROTOTYPES["violence"][0]
+        target = prototype.THRESHOLD + math.log(level / (1 - level)) / prototype.SLOPE
+        rest = BENIGN[0] - (BENIGN[0] @ vector) * vector
+        rest = _embed(1, 1234)[0] if not rest.any() else rest / np.linalg.norm(rest)
+        away = -rest  # away from the benign sentence, so that it does not count
+        near = target * vector + math.sqrt(1 - target**2) * away
+        inputs["text_embedding"] = np.tile(near, (1, len(kinds_at), 1)).astype(np.float32)
+        inputs["text_kind"] = np.array([kinds_at], np.int32)
+        return _run(head, inputs)["scores"][0, LABELS.index("violence")]
+
+    assert score(1, level=0.6) == pytest.approx(0.6, abs=0.02)
+    assert score(1, 2, level=0.6) == pytest.approx(1 - 0.4 * (1 - 0.36), abs=0.02)
+    assert score(1, 2, 3, 4, level=0.2) < 0.35
+
+
+@pytest.fixture(scope="module")
+def score_texts(executors):
+    """Texts through the served text encoder and fusion head: scores [N, L] for chat."""
+
+    def score(texts):
+        words = executors["text_encoder"].infer(tokenize_texts(texts))["text_embedding"]
+        inputs = _make_inputs(1, 1, len(texts))
+        inputs["frame_mask"][:] = 0
+        inputs["text_embedding"] = words[None]
+        inputs["text_kind"] = np.full((1, len(texts)), MODALITIES.index("chat"), np.int32)
+        return executors["fusion_classifier"].infer(inputs)["text_scores"][0]
+
+    return score
+
+
+def test_ordinary_texts_stay_low(score_texts):
+    """Everyday stream talk is clearly below one half on every label."""
+    worst = score_texts(ORDINARY).max(axis=1)
+    assert dict(zip(ORDINARY, worst, strict=True)) == pytest.approx(
+        dict.fromkeys(ORDINARY, 0.0), abs=0.4
+    )
+
+
+def test_blatant_texts_are_high(score_texts):
+    """A blatant text is above one half on its own label, the two plainest ones by far."""
+    scores = score_texts(tuple(BLATANT))
+    own = {
+        text: row[LABELS.index(label)]
+        for row, (text, label) in zip(scores, BLATANT.items(), strict=True)
+    }
+    assert min(own.values()) > 0.55, own
+    assert min(list(own.values())[:2]) > 0.95
+
+
+def test_examples_are_not_prototypes():
+    """What the tests measure on stands in no table of the head, but for the plainest threat."""
+    known = {text for texts in prototype.PROTOTYPES.values() for text in texts}
+    known |= set(prototype.BENIGN)
+    assert known & {*ORDINARY, *BLATANT} <= {"i will find you and kill you"}
