@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -24,7 +25,6 @@ from livewarden_ensemble.policy_file import load_policy
 
 # One thread per call that can be in flight at once: three encoders, each split in a few.
 _CALL_THREADS: Final = 8
-_SERVER: Final = "triton"
 
 
 class ModerationPipeline:
@@ -45,7 +45,7 @@ class ModerationPipeline:
             bundle,
             policy,
             self._infer,
-            server=_SERVER,
+            server=f"{platform.node()}/{args['model_instance_name']}",
             map_frames=self._decoders.map,
             on_crossed=self._report_crossed,
         )
