@@ -21,8 +21,7 @@ from livewarden_ensemble.clip import RawClip
 from livewarden_ensemble.errors import LeafFailed
 from livewarden_ensemble.leaf_call import Arrays, LeafCall
 from livewarden_ensemble.pipeline import Pipeline
-from livewarden_ensemble.policy import Policy
-from livewarden_ensemble.policy_file import load_policy
+from livewarden_ensemble.policy import Policy, load_policy
 
 ROOT = Path(__file__).parents[1]
 
@@ -132,6 +131,12 @@ def make_pipeline(bundle: Bundle, policy: Policy, leaves: FakeLeaves) -> Callabl
         return Pipeline(**{**usual, **given})
 
     return make
+
+
+@pytest.fixture(scope="session")
+def paint() -> Callable[..., bytes]:
+    """Paint a small PNG of one colour: `paint(red, green, blue)`."""
+    return lambda *rgb: _paint(rgb)
 
 
 @pytest.fixture(scope="session")

@@ -40,13 +40,15 @@ class Text:
 
     `text` is UTF-8 where it is bytes, at most 16 KiB. Broken UTF-8 is sent as it is: the server
     scores what it can and says so in the coverage. `ts_ms` is the time in the stream;
-    `author_ref` is the caller's own opaque name for the author. Raises InvalidClip.
+    `author_ref` is the caller's own opaque name for the author. `lang` is the language where it is
+    known, as `en` or `pt-BR`: blocklists look at it. Raises InvalidClip.
     """
 
     kind: TextKind
     text: str | bytes
     ts_ms: int | None = None
     author_ref: str | None = None
+    lang: str = ""
 
     def __post_init__(self) -> None:
         _apply(_TEXT_RULES, self)
@@ -85,6 +87,7 @@ class Clip:
     region: str = ""
     surface: str = ""
     audience: str = ""
+    room: str = ""
     policy: str = ""
     state: str | None = None
     pass_through: Any = None
@@ -257,6 +260,7 @@ _TEXT_RULES: Final[Mapping[str, _Rule]] = {
     "text": _text_body,
     "ts_ms": _optional(_MEDIA_MS),
     "author_ref": _optional(_chars(MAX_ID_CHARS)),
+    "lang": _tag,
 }
 
 _CLIP_RULES: Final[Mapping[str, _Rule]] = {
@@ -269,6 +273,7 @@ _CLIP_RULES: Final[Mapping[str, _Rule]] = {
     "region": _tag,
     "surface": _tag,
     "audience": _tag,
+    "room": _tag,
     "policy": _tag,
     "state": _optional(_chars(MAX_STATE_CHARS)),
     "pass_through": _json,

@@ -95,4 +95,6 @@ def _describe_text(text: Text) -> dict[str, Any]:
         info["ts_ms"] = text.ts_ms
     if text.author_ref is not None:
         info["author_ref"] = text.author_ref
+    if text.lang:
+        info["lang"] = text.lang
     return info

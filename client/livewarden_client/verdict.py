@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from livewarden_client.wire import VERDICT_SCHEMA, Action
 
@@ -18,11 +18,19 @@ class Thresholds:
     block: float
 
 
+LabelState = Literal["inactive", "active", "cooldown", "shadow", "off"]
+
+
 @dataclass(frozen=True, slots=True)
 class LabelVerdict:
     """One label: its joint score, each modality's own score, and the action that they ask for.
 
     `supported` is false where no loaded model has a signal for the label: its score says nothing.
+    `thresholds` start an action, `exit` end it. `state` is what the label is in: `active` while it
+    asks for something, `cooldown` while only an earlier clip does; `off` and `shadow` are modes.
+    `stream_score` is the score with the stream's decayed peak, `hits` how many of the last clips
+    count for its rules, `violations` how often it has offended. `asked` is the action before the
+    label's mode and `max_automatic_action` lowered it. `category` is the DSA's.
     """
 
     id: str
@@ -31,6 +39,14 @@ class LabelVerdict:
     thresholds: Thresholds
     per_modality: Mapping[str, float]
     supported: bool = True
+    exit: Thresholds | None = None
+    state: LabelState = "inactive"
+    stream_score: float | None = None
+    hits: int = 0
+    violations: int = 0
+    asked: Action = "allow"
+    severity: int = 0
+    category: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +61,12 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """The frame or text that speaks loudest for a label.
+    """The frame or text that speaks loudest for a label, or that matched a list or a hash bank.
 
-    `ref` points into the request: `frames[3]` or `texts[1]`. `span` is a range of characters.
+    `ref` points into the request: `frames[3]` or `texts[1]`. `kind` is `model`, `list` or `hash`;
+    `source` then names the list or bank and `entry` the index of what matched in it. `span` is a
+    range of characters, of the normalised text where `normalised` is true. `distance` counts the
+    bits of 256 in which two hashes differ.
     """
 
     label: str
@@ -57,6 +76,10 @@ class Evidence:
     kind: str = "model"
     ts_ms: int | None = None
     span: tuple[int, int] | None = None
+    normalised: bool = False
+    source: str | None = None
+    entry: int | None = None
+    distance: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +121,17 @@ class PolicyRef:
 
 
 @dataclass(frozen=True, slots=True)
+class ShadowVerdict:
+    """What a policy that is only tried out would have said; `policy` is its `id@version`."""
+
+    policy: str
+    digest: str
+    action: Action
+    label: str | None = None
+    codes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Provenance:
     """What produced the verdict, exactly enough to produce it again."""
 
@@ -108,6 +142,7 @@ class Provenance:
     taxonomy: str
     wire: int
     server: str
+    shadow: tuple[ShadowVerdict, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +151,9 @@ class Verdict:
 
     `label` is the label that decided, None where coverage decided or nothing did. `timings_ms`
     holds milliseconds per stage. `nonce`, `request_id` and `pass_through` come back as sent.
+    `visibility` says how a `restrict` is carried out. `review` says why a person should look; it
+    is empty where nobody needs to. `flags` are remarks that ask for nothing. `cooldown_until_ms`
+    is the Unix time until which the action is held.
     """
 
     request_id: str
@@ -131,5 +169,9 @@ class Verdict:
     nonce: str = ""
     label: str | None = None
     state: str | None = None
+    visibility: tuple[str, ...] = ()
+    review: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
+    cooldown_until_ms: int | None = None
     pass_through: Any = None
     schema: str = VERDICT_SCHEMA

@@ -31,6 +31,7 @@ class TextInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     kind: TextKind
     ts_ms: _MediaMs | None = None
     author_ref: _Id | None = None
+    lang: _Tag = ""
 
 
 class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -57,6 +58,7 @@ class Context(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     region: _Tag = ""
     surface: _Tag = ""
     audience: _Tag = ""
+    room: _Tag = ""
     policy: _Tag = ""
     deadline_ms: _UnixMs | None = None
     state: Annotated[str, msgspec.Meta(max_length=16384)] | None = None

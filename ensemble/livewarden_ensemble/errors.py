@@ -6,6 +6,10 @@
     ├── LeafFailed            a model did not answer, or with NaN    -> review
     ├── PolicyInvalid         a policy file cannot be used           -> the last good one stays
     ├── BundleInvalid         weights, tokenizer or manifest are off -> the server does not start
+    ├── AuditInvalid          audit folder or keys cannot be used    -> the server does not start
+    ├── AuditUnavailable      the audit log cannot be written now    -> UNAVAILABLE
+    ├── RecordsInvalid        a file of records cannot be read       -> the command ends with 1
+    ├── StatementRefused      no statement of reasons can be given   -> the command ends with 2
     └── ServerFailed          tritonserver cannot be started or healed
 
 No message ever holds a caller's text or pixels: messages reach logs.
@@ -50,6 +54,22 @@ class PolicyInvalid(LivewardenError):
 
 class BundleInvalid(LivewardenError):
     """The model artefacts are missing, changed or of another contract; the message names which."""
+
+
+class AuditInvalid(LivewardenError):
+    """The audit log's folder or keys cannot be used as they are; the message names which."""
+
+
+class AuditUnavailable(LivewardenError):
+    """The audit log cannot be written now; no verdict may leave until it can."""
+
+
+class RecordsInvalid(LivewardenError):
+    """A file of records cannot be read or says too little; the message names file and line."""
+
+
+class StatementRefused(LivewardenError):
+    """A verdict and its circumstances make no statement of reasons; the message says what lacks."""
 
 
 class ServerFailed(LivewardenError):

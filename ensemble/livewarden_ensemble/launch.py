@@ -170,4 +170,7 @@ class Launch:
         environment = {**base, "LIVEWARDEN_REPOSITORY": str(self.repository)}
         if self.policy is not None:
             environment["LIVEWARDEN_POLICY"] = str(self.policy)
+        if not {"LIVEWARDEN_STATE_KEYS", "LIVEWARDEN_STATE_KEYS_FILE"} & environment.keys():
+            # All instances of this server must share a key; several servers must be given one.
+            environment["LIVEWARDEN_STATE_KEYS"] = f"launch:{secrets.token_hex(32)}"
         return environment

@@ -32,6 +32,10 @@ from livewarden_ensemble.leaf_call import (
 )
 from livewarden_ensemble.normalise import normalise_text
 from livewarden_ensemble.policy import Decision, Policy, decide
+from livewarden_ensemble.policy.search import search_clip
+from livewarden_ensemble.record import Record, make_record
+from livewarden_ensemble.state_token import StateKeys, open_state, seal_state
+from livewarden_ensemble.stream_state import FRESH
 from livewarden_ensemble.tokenise import TokenBatch, Tokeniser
 
 if TYPE_CHECKING:
@@ -48,11 +52,25 @@ class Outcome:
     """What became of one clip: a verdict with its scores [L], or a refusal of the request.
 
     A clip that was not scored has NaN in `scores`: nothing that was not seen reads as harmless.
+    `record` is what was decided on, for whoever wants to replay it; `canary` marks the server's
+    own probes.
     """
 
     verdict: Verdict | None = None
     scores: NDArray[np.float32] | None = None
     refusal: MalformedRequest | None = None
+    record: Record | None = None
+    canary: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Judged:
+    """What the last stage found out about one clip; `state` is the token for the stream's next."""
+
+    decision: Decision
+    coverage: Coverage
+    state: str | None
+    record: Record
 
 
 @dataclass(slots=True)
@@ -70,7 +88,11 @@ class Stopwatch:
 
 
 class Pipeline:
-    """Scores batches of clips with one bundle and one policy."""
+    """Scores batches of clips with one bundle and one policy.
+
+    `policy` may be replaced at any time: a batch ends with the one that it began with. Without
+    `keys` no stream is remembered: no verdict carries a state, and none that is sent is read.
+    """
 
     def __init__(
         self,
@@ -82,9 +104,11 @@ class Pipeline:
         map_frames: MapFrames = map,
         now_ms: Callable[[], float] = lambda: time.time() * 1e3,
         on_crossed: Callable[[CrossedReply], None] = lambda _error: None,
+        keys: StateKeys | None = None,
     ) -> None:
         self._bundle = bundle
-        self._policy = policy
+        self.policy = policy
+        self._keys = keys
         self._infer = infer
         self._server = server
         self._map_frames = map_frames
@@ -95,6 +119,7 @@ class Pipeline:
     def moderate(self, clips: Sequence[RawClip]) -> list[Outcome]:
         """One outcome per clip, in order."""
         watch = Stopwatch()
+        policy, arrived_ms = self.policy, int(self._now_ms())
         reads = [_read_or_refuse(clip) for clip in clips]
         works = [read for read in reads if isinstance(read, ClipWork)]
         watch.lap("read")
@@ -107,12 +132,12 @@ class Pipeline:
         watch.lap("encode")
         self._fuse(works, encoded)
         watch.lap("fuse")
-        decided = [self._decide(work) for work in works]
+        judged = [self._decide(work, policy, arrived_ms) for work in works]
         watch.lap("decide")
         timings = watch.laps | {"total": round(sum(watch.laps.values()), 3)}
         outcomes = (
-            self._conclude(work, decision, coverage, timings)
-            for work, (decision, coverage) in zip(works, decided, strict=True)
+            self._conclude(work, policy, one, timings)
+            for work, one in zip(works, judged, strict=True)
         )
         return [
             Outcome(refusal=read) if isinstance(read, MalformedRequest) else next(outcomes)
@@ -199,13 +224,24 @@ class Pipeline:
                 if score is None:
                     work.failed[FUSION_CLASSIFIER.name] = "not_a_score"
 
-    def _decide(self, work: ClipWork) -> tuple[Decision, Coverage]:
+    def _decide(self, work: ClipWork, policy: Policy, arrived_ms: int) -> Judged:
+        """Decide on one clip; its time is when it was captured, else when it arrived."""
+        context = work.context
         coverage = work.report_coverage(self._bundle.unsupported)
-        return decide(work.scores, coverage, work.context, self._policy), coverage
+        state = open_state(context.state, context.stream_id, self._keys) if self._keys else FRESH
+        now_ms = arrived_ms if context.captured_at_ms is None else context.captured_at_ms
+        hits = search_clip(policy, work.raw.texts, context.texts, work.views, work.view_frames)
+        decision, after = decide(work.scores, coverage, context, state, policy, now_ms, hits)
+        record = make_record(work.scores, coverage, context, state, now_ms, hits)
+        token = None
+        if self._keys is not None and context.stream_id:
+            token = seal_state(after, context.stream_id, self._keys)
+        return Judged(decision, coverage, token, record)
 
     def _conclude(
-        self, work: ClipWork, decision: Decision, coverage: Coverage, timings: dict[str, float]
+        self, work: ClipWork, policy: Policy, judged: Judged, timings: dict[str, float]
     ) -> Outcome:
+        decision = judged.decision
         context = work.context
         verdict = Verdict(
             request_id=context.request_id,
@@ -216,26 +252,33 @@ class Pipeline:
             label=decision.label,
             reasons=decision.reasons,
             labels=decision.labels,
-            evidence=find_evidence(work) if context.options.explain else (),
-            coverage=coverage,
+            evidence=(*decision.evidence, *find_evidence(work)) if context.options.explain else (),
+            coverage=judged.coverage,
             provenance=Provenance(
                 bundle=self._bundle.digest,
                 models=self._bundle.versions,
                 calibration=self._bundle.calibration.id,
-                policy=PolicyRef(
-                    self._policy.id, self._policy.version, self._policy.digest, decision.overrides
-                ),
+                policy=PolicyRef(policy.id, policy.version, policy.digest, decision.overrides),
                 taxonomy=TAXONOMY_VERSION,
                 wire=WIRE_VERSION,
                 server=self._server,
+                shadow=decision.shadow,
             ),
             timings_ms=timings,
-            state=decision.state,
+            state=judged.state,
+            visibility=decision.visibility,
+            review=decision.review,
+            flags=decision.flags,
+            cooldown_until_ms=decision.cooldown_until_ms,
             pass_through=context.pass_through,
         )
-        if work.scores is None:
-            return Outcome(verdict, np.full(len(LABELS), np.nan, np.float32))
-        return Outcome(verdict, work.scores.joint)
+        unscored = np.full(len(LABELS), np.nan, np.float32)
+        return Outcome(
+            verdict,
+            unscored if work.scores is None else work.scores.joint,
+            record=judged.record,
+            canary=context.options.canary,
+        )
 
 
 def _read_or_refuse(clip: RawClip) -> ClipWork | MalformedRequest:

@@ -17,11 +17,18 @@ import triton_python_backend_utils as pb  # noqa: TID251 - this is the one modul
 from livewarden_client.wire import LABELS, LEAVES, MODERATION
 from livewarden_ensemble.bundle import load_bundle
 from livewarden_ensemble.clip import RawClip
-from livewarden_ensemble.errors import CrossedReply, LeafFailed
+from livewarden_ensemble.errors import (
+    AuditUnavailable,
+    CrossedReply,
+    LeafFailed,
+    PolicyInvalid,
+)
 from livewarden_ensemble.leaf import OpenVinoExecutor
 from livewarden_ensemble.leaf_call import Arrays, LeafCall
 from livewarden_ensemble.pipeline import Outcome, Pipeline
-from livewarden_ensemble.policy_file import load_policy
+from livewarden_ensemble.policy import Policy
+from livewarden_ensemble.policy_watcher import PolicyWatcher
+from livewarden_ensemble.state_token import read_keys
 
 # One thread per call that can be in flight at once: three encoders, each split in a few.
 _CALL_THREADS: Final = 8
@@ -34,8 +41,13 @@ class ModerationPipeline:
         """Load bundle and policy; Triton reports the model as not ready where this raises."""
         folder = Path(args["model_repository"])
         bundle = load_bundle(folder)
-        policy = load_policy(
-            Path(os.environ.get("LIVEWARDEN_POLICY") or folder.parents[1] / "policies/default.yaml")
+        self._watcher = PolicyWatcher(
+            Path(
+                os.environ.get("LIVEWARDEN_POLICY") or folder.parents[1] / "policies/default.yaml"
+            ),
+            on_reloaded=self._report_reloaded,
+            on_refused=self._report_refused,
+            on_mended=self._report_mended,
         )
         self._calls = ThreadPoolExecutor(_CALL_THREADS, "leaf-call")
         self._decoders = ThreadPoolExecutor(os.cpu_count() or 1, "decode")
@@ -43,12 +55,23 @@ class ModerationPipeline:
         self._versions = bundle.versions
         self._pipeline = Pipeline(
             bundle,
-            policy,
+            self._watcher.policy,
             self._infer,
             server=f"{platform.node()}/{args['model_instance_name']}",
             map_frames=self._decoders.map,
             on_crossed=self._report_crossed,
+            keys=read_keys(os.environ),
         )
+        self._ledger = Ledger.open(os.environ, args["model_instance_name"])
+        if self._ledger.damage:
+            self._logger.log_error(self._ledger.damage)
+        # A family takes its metrics with it when it is collected.
+        self._families = {
+            name: pb.MetricFamily(name=name, description=text, kind=getattr(pb.MetricFamily, kind))
+            for name, (kind, text) in _METRICS.items()
+        }
+        self._metrics = {name: family.Metric() for name, family in self._families.items()}
+        self._watcher.start()
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
         """One response per request; an error in one request leaves the others alone."""
@@ -59,8 +82,10 @@ class ModerationPipeline:
             clips += _read_request(request)
             spans.append(slice(start, len(clips)))
         try:
+            self._pipeline.policy = self._watcher.policy
             outcomes = self._pipeline.moderate(clips)
-            return [_answer(outcomes[span]) for span in spans]
+            held = self._keep(clips, outcomes)
+            return [_answer(outcomes[span], held=held) for span in spans]
         except Exception as error:  # noqa: BLE001 - the last line of defence: no text may leak
             # The type alone: a message could quote what a caller sent.
             self._logger.log_error(f"pipeline failed: {type(error).__name__}")
@@ -69,8 +94,19 @@ class ModerationPipeline:
             )
             return [pb.InferenceResponse(error=failed) for _ in requests]
 
+    def _keep(self, clips: Sequence[RawClip], outcomes: Sequence[Outcome]) -> bool:
+        """Record the batch; whether its verdicts must be held back, because that failed."""
+        try:
+            self._ledger.keep(clips, outcomes)
+        except AuditUnavailable as error:
+            self._logger.log_error(str(error))
+            return True
+        return False
+
     def finalize(self) -> None:
         """Stop the threads."""
+        self._watcher.stop()
+        self._ledger.close()
         self._calls.shutdown(wait=False, cancel_futures=True)
         self._decoders.shutdown(wait=False, cancel_futures=True)
 
@@ -97,6 +133,27 @@ class ModerationPipeline:
     def _report_crossed(self, error: CrossedReply) -> None:
         self._logger.log_error(str(error))
 
+    def _report_reloaded(self, policy: Policy) -> None:
+        self._metrics["livewarden_policy_reloads_total"].increment(1)
+        self._logger.log_info(f"policy {policy.ref} ({policy.digest}) decides from now on")
+
+    def _report_refused(self, error: PolicyInvalid) -> None:
+        self._metrics["livewarden_policy_refusals_total"].increment(1)
+        self._metrics["livewarden_policy_stale"].set(1)
+        for line in str(error).splitlines():
+            self._logger.log_error(f"policy refused, the last good one stays: {line}")
+
+    def _report_mended(self) -> None:
+        self._metrics["livewarden_policy_stale"].set(0)
+
+
+# Name of a metric to its kind and what it counts.
+_METRICS: Final = {
+    "livewarden_policy_reloads_total": ("COUNTER", "Changed policy files that were taken over"),
+    "livewarden_policy_refusals_total": ("COUNTER", "Changed policy files that were refused"),
+    "livewarden_policy_stale": ("GAUGE", "1 while the policy file on disk is refused"),
+}
+
 
 def _read_request(request: Any) -> list[RawClip]:
     """The clips of one request, one per row of its batch axis."""
@@ -117,13 +174,19 @@ def _read_request(request: Any) -> list[RawClip]:
     ]
 
 
-def _answer(outcomes: Sequence[Outcome]) -> Any:
-    """One request's response: INVALID_ARGUMENT where any of its clips is malformed."""
+def _answer(outcomes: Sequence[Outcome], *, held: bool) -> Any:
+    """One request's response: INVALID_ARGUMENT where any of its clips is malformed.
+
+    `held` verdicts could not be recorded, and so do not leave.
+    """
     for row, outcome in enumerate(outcomes):
         if outcome.refusal is not None:
             where = f"clip {row}: " if len(outcomes) > 1 else ""
             error = pb.TritonError(f"{where}{outcome.refusal}", pb.TritonError.INVALID_ARG)
             return pb.InferenceResponse(error=error)
+    if held:
+        error = pb.TritonError("verdicts cannot be recorded now", pb.TritonError.UNAVAILABLE)
+        return pb.InferenceResponse(error=error)
     verdicts = [[msgspec.json.encode(outcome.verdict)] for outcome in outcomes]
     scores = np.stack([outcome.scores for outcome in outcomes if outcome.scores is not None])
     return pb.InferenceResponse(

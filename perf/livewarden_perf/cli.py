@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -145,6 +146,45 @@ def smoke(
     if result.stages is not None:
         console.print(render_stages(result.stages))
     console.print(render_smoke(result))
+
+
+@perf.command("policy")
+@click.option(
+    "--policy",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Policy file.  [default: a made-up one with 20 overrides and every rule over time]",
+)
+@click.option(
+    "--seconds",
+    type=click.FloatRange(min=0, min_open=True),
+    default=_STAGE_SECONDS,
+    show_default=True,
+    help="How long to measure.",
+)
+@_as_json
+def policy_cost(*, policy: Path | None, seconds: float, as_json: bool) -> None:
+    """Measure what the policy engine costs per clip, on one thread.
+
+    \b
+    Example:
+      livewarden perf policy
+      livewarden perf policy --policy policies/default.yaml --json
+    """  # noqa: D301 - the \b is click's mark for "do not wrap"
+    from livewarden_perf.policy_cost import (
+        describe_policy,
+        measure_policy,
+        render_policy,
+        write_benchmark_policy,
+    )
+
+    with _show_progress() as announce, tempfile.TemporaryDirectory() as folder:
+        announce(f"Deciding for {seconds:g} s")
+        path = policy or write_benchmark_policy(Path(folder) / "benchmark.yaml")
+        costs = measure_policy(path, seconds)
+    if as_json:
+        click.echo(json.dumps(describe_policy(costs), indent=2))
+    else:
+        Console().print(render_policy(costs))
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from livewarden_ensemble.bundle import load_bundle
 from livewarden_ensemble.clip import RawClip
 from livewarden_ensemble.local import LocalLeaves
 from livewarden_ensemble.pipeline import Pipeline
-from livewarden_ensemble.policy_file import load_policy
+from livewarden_ensemble.policy import load_policy
 from livewarden_perf.errors import MeasurementInvalid
 from livewarden_perf.replay import encode_replay_context
 from livewarden_perf.standard_clip import standard_clip

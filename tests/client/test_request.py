@@ -36,6 +36,7 @@ TEXTS = st.builds(
     st.sampled_from(TEXT_KINDS),
     st.text(st.characters(), max_size=40) | st.binary(max_size=40),
     ts_ms=st.none() | MEDIA_MS,
+    lang=TAGS,
     author_ref=st.none() | st.text(st.characters(exclude_categories=["Cs"]), max_size=20),
 )
 
@@ -54,6 +55,7 @@ def clips(draw: st.DrawFn) -> Clip:
         region=draw(TAGS),
         surface=draw(TAGS),
         audience=draw(TAGS),
+        room=draw(TAGS),
         policy=draw(TAGS),
         state=draw(st.none() | IDS),
         pass_through=draw(JSON),
@@ -75,10 +77,13 @@ def test_server_reads_the_context_of_every_clip(clip: Clip, timeout: float) -> N
         nonce=request.nonce,
         captured_at_ms=clip.captured_at_ms,
         frame_ts_ms=tuple(clip.frame_ts_ms),
-        texts=tuple(TextInfo(text.kind, text.ts_ms, text.author_ref) for text in clip.texts),
+        texts=tuple(
+            TextInfo(text.kind, text.ts_ms, text.author_ref, text.lang) for text in clip.texts
+        ),
         region=clip.region,
         surface=clip.surface,
         audience=clip.audience,
+        room=clip.room,
         policy=clip.policy,
         deadline_ms=context.deadline_ms,
         state=clip.state,

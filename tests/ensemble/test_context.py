@@ -24,7 +24,7 @@ FULL: dict[str, Any] = {
     "captured_at_ms": NOON_MS,
     "frame_ts_ms": [0, 500, 1000],
     "texts": [
-        {"kind": "title", "ts_ms": 0, "author_ref": "a"},
+        {"kind": "title", "ts_ms": 0, "author_ref": "a", "lang": "pt-BR"},
         {"kind": "chat"},
         {"kind": "asr", "ts_ms": None},
         {"kind": "ocr", "author_ref": None},
@@ -32,6 +32,7 @@ FULL: dict[str, Any] = {
     "region": "DE",
     "surface": "live/kids",
     "audience": "minors",
+    "room": "r/1",
     "policy": "live-default:17",
     "deadline_ms": NOON_MS + 800,
     "state": "v1.opaque",
@@ -53,7 +54,9 @@ def test_every_field_is_read() -> None:
     assert msgspec.to_builtins(context) == {
         **FULL,
         "frame_ts_ms": (0, 500, 1000),
-        "texts": tuple({"ts_ms": None, "author_ref": None} | info for info in FULL["texts"]),
+        "texts": tuple(
+            {"ts_ms": None, "author_ref": None, "lang": ""} | info for info in FULL["texts"]
+        ),
     }
     assert set(FULL) == set(Context.__struct_fields__)
 
@@ -197,7 +200,7 @@ REFUSED: dict[str, tuple[Any, str, str]] = {
     "unknown field of a text": (
         {"texts": [{"kind": "chat", CANARY: 1}]},
         "/context/texts/0",
-        "holds an unknown field; the fields are: kind, ts_ms, author_ref",
+        "holds an unknown field; the fields are: kind, ts_ms, author_ref, lang",
     ),
     "unknown option": (
         {"options": {CANARY: 1}},

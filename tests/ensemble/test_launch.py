@@ -9,6 +9,7 @@ import pytest
 from livewarden_ensemble import launch
 from livewarden_ensemble.errors import ServerFailed
 from livewarden_ensemble.launch import Launch, Ports, choose_ports, size_shared_memory
+from livewarden_ensemble.state_token import parse_keys
 
 
 @pytest.fixture
@@ -97,9 +98,19 @@ def test_target_and_policy_reach_the_models(repository: Path):
     plain, full = start(repository), start(repository, model_config_name="t", policy=Path("/p"))
     assert "--model-config-name=t" in full.build_command(Path("/t"), Path("/b"), "p")
     assert not any("model-config" in a for a in plain.build_command(Path("/t"), Path("/b"), "p"))
-    expected = {"A": "1", "LIVEWARDEN_REPOSITORY": str(repository)}
-    assert plain.build_environment({"A": "1"}) == expected
-    assert full.build_environment({"A": "1"}) == {**expected, "LIVEWARDEN_POLICY": "/p"}
+    expected = {"A": "1", "LIVEWARDEN_REPOSITORY": str(repository), "LIVEWARDEN_STATE_KEYS": "k"}
+    given = {"A": "1", "LIVEWARDEN_STATE_KEYS": "k"}
+    assert plain.build_environment(given) == expected
+    assert full.build_environment(given) == {**expected, "LIVEWARDEN_POLICY": "/p"}
+
+
+def test_a_server_without_keys_for_its_state_tokens_gets_one(repository: Path):
+    """Streams are remembered without any setting; a key that was given stays."""
+    made = start(repository).build_environment({})["LIVEWARDEN_STATE_KEYS"]
+    assert parse_keys(made) is not None
+    assert start(repository).build_environment({})["LIVEWARDEN_STATE_KEYS"] != made
+    given = {"LIVEWARDEN_STATE_KEYS_FILE": "/keys"}
+    assert "LIVEWARDEN_STATE_KEYS" not in start(repository).build_environment(given)
 
 
 def test_empty_repository_is_refused(tmp_path: Path):

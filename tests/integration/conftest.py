@@ -9,7 +9,7 @@ from livewarden_client import Client
 from livewarden_ensemble.bundle import load_bundle
 from livewarden_ensemble.local import LocalLeaves
 from livewarden_ensemble.pipeline import Pipeline
-from livewarden_ensemble.policy_file import load_policy
+from livewarden_ensemble.policy import load_policy
 from livewarden_ensemble.server import Server
 
 ROOT = Path(__file__).parents[2]

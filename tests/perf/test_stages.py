@@ -11,7 +11,7 @@ from tokenizers.processors import BertProcessing
 from livewarden_client.clip import Clip
 from livewarden_client.wire import ECHO, FUSION_CLASSIFIER, LEAVES, NONCE
 from livewarden_ensemble.bundle import Bundle, Calibration
-from livewarden_ensemble.policy_file import load_policy
+from livewarden_ensemble.policy import load_policy
 from livewarden_perf.errors import MeasurementInvalid
 from livewarden_perf.stages import Meter, StageCosts, measure_stages
 from livewarden_perf.standard_clip import one_frame_clip, standard_clip
