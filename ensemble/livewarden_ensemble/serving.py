@@ -25,6 +25,7 @@ from livewarden_ensemble.errors import (
 )
 from livewarden_ensemble.leaf import OpenVinoExecutor
 from livewarden_ensemble.leaf_call import Arrays, LeafCall
+from livewarden_ensemble.ledger import Ledger
 from livewarden_ensemble.pipeline import Outcome, Pipeline
 from livewarden_ensemble.policy import Policy
 from livewarden_ensemble.policy_watcher import PolicyWatcher

@@ -11,6 +11,7 @@ from livewarden_ensemble.local import LocalLeaves
 from livewarden_ensemble.pipeline import Pipeline
 from livewarden_ensemble.policy import load_policy
 from livewarden_ensemble.server import Server
+from livewarden_ensemble.state_token import parse_keys
 
 ROOT = Path(__file__).parents[2]
 REPOSITORY = ROOT / "model_repository"
@@ -58,4 +59,5 @@ def local_pipeline(repository: Path) -> Pipeline:
         load_policy(ROOT / "policies" / "default.yaml"),
         LocalLeaves(repository, threads=1),
         server="local",
+        keys=parse_keys("test:" + "00" * 32),
     )

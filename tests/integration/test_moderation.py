@@ -14,6 +14,7 @@ from PIL import Image
 from tritonclient.utils import InferenceServerException
 
 from livewarden_client import Client, Clip, Text
+from livewarden_client.request import build_request
 from livewarden_client.wire import LABELS
 from livewarden_ensemble.clip import RawClip
 from livewarden_ensemble.pipeline import Pipeline
@@ -52,8 +53,8 @@ def test_a_real_clip_is_scored_by_every_stage(client: Client) -> None:
 def test_server_and_single_process_agree(client: Client, local_pipeline: Pipeline) -> None:
     """The served scores are those of the same models called one by one in one process."""
     clip = standard_clip(1)
-    context = {"texts": [{"kind": text.kind} for text in clip.texts]}
-    raw = RawClip(json.dumps(context).encode(), clip.frames, [t.encode() for t in clip.texts])
+    asked = build_request(clip, timeout=600)
+    raw = RawClip(asked.context, clip.frames, [text.encode() for text in clip.texts])
     [alone] = local_pipeline.moderate([raw])
     served = client.moderate(clip)
     assert alone.scores is not None
