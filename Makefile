@@ -54,4 +54,5 @@ pin: setup ## write the versions of this environment into constraints.txt
 	@mv constraints.new constraints.txt
 
 clean: ## remove the environment and everything that was exported
-	rm -rf $(VENV) bundles model_repository/*/[0-9]*/model.xml model_repository/*/[0-9]*/model.bin
+	rm -rf $(VENV) bundles model_repository/moderation/live.json
+	rm -rf model_repository/*_encoder/[0-9]* model_repository/fusion_classifier/[0-9]*

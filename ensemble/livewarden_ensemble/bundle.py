@@ -1,4 +1,4 @@
-"""The live bundle as the pipeline sees it: the pointer, the tokenizer, the calibration."""
+"""Bundles as the pipeline sees them: the pointer, and each bundle's tokenizer and calibration."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ _T = TypeVar("_T")
 _Version = Annotated[str, msgspec.Meta(pattern=r"^[1-9][0-9]{0,17}$(?!\n)")]
 
 
-class Pointer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which bundle is live: its digest, its folder, and the version of each leaf that serves it.
+class Release(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A bundle in a repository: its id, its folder, and the version of each leaf that serves it.
 
     `path` is relative to the folder of the model `moderation`.
     """
@@ -31,6 +31,39 @@ class Pointer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     bundle: str
     path: str
     versions: Mapping[str, _Version]
+
+
+class Share(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A bundle beside the live one, and the part of all streams, 0..100, that it gets."""
+
+    release: Release
+    percent: Annotated[float, msgspec.Meta(ge=0, le=100)]
+
+
+class Pointer(Release, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Which bundle is live, and which others are loaded beside it: the file `live.json`.
+
+    `previous` is where a rollback leads; `candidate` is being published and gets only the clips
+    that ask for it; `canary` answers for its share of the streams; `shadow` answers nobody.
+    """
+
+    previous: Release | None = None
+    candidate: Release | None = None
+    canary: Share | None = None
+    shadow: Share | None = None
+
+    @property
+    def live(self) -> Release:
+        """The live bundle alone."""
+        return Release(self.bundle, self.path, self.versions)
+
+    def list_releases(self) -> dict[str, Release]:
+        """Every bundle that the pointer names, by its role; the live one first."""
+        shares = {"canary": self.canary, "shadow": self.shadow}
+        roles = {"live": self.live, "previous": self.previous, "candidate": self.candidate} | {
+            role: share.release for role, share in shares.items() if share is not None
+        }
+        return {role: release for role, release in roles.items() if release is not None}
 
 
 class Calibration(msgspec.Struct, frozen=True):
@@ -61,24 +94,34 @@ class Bundle:
         return tuple(label for label in LABELS if label not in known)
 
 
-def load_bundle(pipeline: Path) -> Bundle:
-    """Load the bundle that the pointer in `pipeline`, the folder of `moderation`, names.
+def read_pointer(pipeline: Path) -> Pointer:
+    """The pointer in `pipeline`, the folder of the model `moderation`.
+
+    Raises BundleInvalid, naming the file, where it is missing, strange, or leaves out a leaf.
+    """
+    file = pipeline / POINTER
+    pointer = _read(file, Pointer)
+    for release in pointer.list_releases().values():
+        missing = [leaf.name for leaf in LEAVES if leaf.name not in release.versions]
+        if missing:
+            raise BundleInvalid(f"{file}: names no version of {', '.join(missing)}")
+    return pointer
+
+
+def load_bundle(pipeline: Path, release: Release | None = None) -> Bundle:
+    """Load `release`, or the live bundle of the pointer in `pipeline`, the folder of `moderation`.
 
     Raises BundleInvalid, naming the file, where pointer, versions, tokenizer or calibration are
     not usable.
     """
-    file = pipeline / POINTER
-    pointer = _read(file, Pointer)
-    missing = [leaf.name for leaf in LEAVES if leaf.name not in pointer.versions]
-    if missing:
-        raise BundleInvalid(f"{file}: names no version of {', '.join(missing)}")
-    folder = (pipeline / pointer.path).resolve()
+    release = release or read_pointer(pipeline).live
+    folder = (pipeline / release.path).resolve()
     file = folder / "calibration.json"
     calibration = _read(file, Calibration)
     spoken = [label for labels in calibration.supported.values() for label in labels]
     _check_names(file, "modality", calibration.supported, MODALITIES)
     _check_names(file, "label", spoken, LABELS)
-    bundle = Bundle(pointer.bundle, folder, pointer.versions, calibration)
+    bundle = Bundle(release.bundle, folder, release.versions, calibration)
     if not bundle.tokenizer.is_file():
         raise BundleInvalid(f"{bundle.tokenizer}: is missing; run `livewarden export` again")
     return bundle

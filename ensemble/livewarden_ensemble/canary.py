@@ -81,7 +81,7 @@ class ModerationCanary:
 
         self._client.async_infer(
             MODERATION.name,
-            _build_inputs(f"canary-{self._sent}", nonce),
+            build_inputs(f"canary-{self._sent}", nonce),
             receive,
             outputs=[triton.InferRequestedOutput("verdict")],
             client_timeout=_RPC_TIMEOUT_S,
@@ -150,12 +150,13 @@ def _name_failed(answer: Any) -> str:
     return f" ({', '.join(sorted(failed))})" if failed else ""
 
 
-def _build_inputs(request_id: str, nonce: str) -> list[Any]:
+def build_inputs(request_id: str, nonce: str, bundle: str = "") -> list[Any]:
+    """The canary's request; `bundle` asks for another bundle than the live one."""
     context = {
         "request_id": request_id,
         "nonce": nonce,
         "texts": [{"kind": "title"}],
-        "options": {"canary": True},
+        "options": {"canary": True, "bundle": bundle},
     }
     values = {"frames": draw_frame(), "texts": _TEXT, "context": json.dumps(context).encode()}
     inputs = []

@@ -39,6 +39,12 @@ _PORT = click.IntRange(0, 65535)
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Policy file; the models' default where absent.",
 )
+@click.option(
+    "--require-signature",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="PUBKEY",
+    help="Serve only bundles signed by this key (PEM); others are refused by name.",
+)
 @click.option("--model-config-name", help="Target: use configs/NAME.pbtxt of each model.")
 @click.option(
     "--tritonserver",
@@ -70,6 +76,7 @@ def serve(**options: object) -> None:
     Example:
       livewarden serve --repository model_repository
       livewarden serve --host 0.0.0.0 --grpc-port 9001 --policy policies/default.yaml
+      livewarden serve --require-signature keys/release.pub
       livewarden serve --model-config-name tensorrt \\
           --tritonserver /opt/tritonserver/bin/tritonserver
     """  # noqa: D301 - the \b is click's mark for "do not wrap"

@@ -35,10 +35,15 @@ class TextInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the caller asks for beyond the verdict. `canary` marks the server's own probes."""
+    """What the caller asks for beyond the verdict.
+
+    `canary` marks the server's own probes; `bundle` asks for a bundle other than the live one,
+    and gets it where the pointer names it.
+    """
 
     explain: bool = True
     canary: bool = False
+    bundle: Annotated[str, msgspec.Meta(max_length=64, pattern=r"^[0-9a-f]*$(?!\n)")] = ""
 
 
 class Context(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -30,6 +30,7 @@ GRACE_S: Final = 11.5
 RESTRICTED: Final = ("shared-memory", "model-repository", "trace", "logging")
 
 _MIB: Final = 1024 * 1024
+_EVERY_ADDRESS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - a table, not a bind
 _ITEM_BYTES: Final = {"UINT8": 1, "INT32": 4, "INT64": 8, "FP32": 4, "BYTES": 0}
 
 
@@ -101,13 +102,15 @@ class Launch:
     """Everything that a start of tritonserver depends on; the same for every restart.
 
     `secret` opens the restricted endpoints to whoever sends it as the header `livewarden-admin`
-    (gRPC: `triton-grpc-protocol-livewarden-admin`).
+    (gRPC: `triton-grpc-protocol-livewarden-admin`). With `public_key` only bundles that it signed
+    are served.
     """
 
     repository: Path
     host: str
     ports: Ports
     policy: Path | None = None
+    public_key: Path | None = None
     model_config_name: str | None = None
     log_level: LogLevel = "warning"
     secret: str = field(default_factory=lambda: secrets.token_urlsafe(24), repr=False)
@@ -121,12 +124,20 @@ class Launch:
                 "Name the model repository with --repository."
             )
         stats = os.statvfs(SHARED_MEMORY)
-        free, needed = stats.f_bavail * stats.f_frsize, len(models) * size_shared_memory()
+        # A leaf runs once per version, and a publish loads one more beside those.
+        versions = [path for path in self.repository.glob("*/[0-9]*") if path.is_dir()]
+        copies = max(len(models), len(versions))
+        free, needed = stats.f_bavail * stats.f_frsize, copies * size_shared_memory()
         if free < needed:
             raise ServerFailed(
-                f"{SHARED_MEMORY} has {free // _MIB} MiB free; {len(models)} models need "
+                f"{SHARED_MEMORY} has {free // _MIB} MiB free; {copies} models need "
                 f"{needed // _MIB} MiB. In a container, start it with --shm-size=1g."
             )
+
+    def locate(self, port: int) -> str:
+        """The address HOST:PORT by which a process of this machine reaches `port`."""
+        host = _EVERY_ADDRESS.get(self.host, self.host)
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
     def build_command(self, binary: Path, backends: Path, prefix: str) -> list[str]:
         """The command line; `prefix` begins the names of its shared memory in /dev/shm."""
@@ -136,7 +147,10 @@ class Launch:
         flags = {
             "model-repository": self.repository,
             "backend-directory": backends,
-            "model-control-mode": "none",
+            # Everything is loaded at the start; later loads need the secret, and happen beside
+            # what serves: that is how a bundle is published.
+            "model-control-mode": "explicit",
+            "load-model": "*",
             "grpc-address": self.host,
             "http-address": self.host,
             "metrics-address": self.host,
@@ -167,7 +181,12 @@ class Launch:
 
     def build_environment(self, base: Mapping[str, str]) -> dict[str, str]:
         """`base` with what the models read of the launch."""
-        environment = {**base, "LIVEWARDEN_REPOSITORY": str(self.repository)}
+        environment = {
+            **base,
+            "LIVEWARDEN_REPOSITORY": str(self.repository),
+            # Where a shadowed clip is sent again.
+            "LIVEWARDEN_GRPC": self.locate(self.ports.grpc),
+        }
         if self.policy is not None:
             environment["LIVEWARDEN_POLICY"] = str(self.policy)
         if not {"LIVEWARDEN_STATE_KEYS", "LIVEWARDEN_STATE_KEYS_FILE"} & environment.keys():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from livewarden_ensemble.claim import Claim, kill_processes
 from livewarden_ensemble.errors import ServerFailed
 from livewarden_ensemble.launch import GRACE_S, Launch
 from livewarden_ensemble.serverlog import ServerLog, explain_failure
+from livewarden_ensemble.stub import STUBS_VARIABLE
 from livewarden_ensemble.vitals import ProcessState
 
 if TYPE_CHECKING:
@@ -52,7 +54,11 @@ class ServerProcess:
         self._prefix = claim.name_prefix(generation)
         self._log = log
         command = launch.build_command(installation.binary, backends, self._prefix)
+        self._stubs = claim.runtime / "stubs"
+        shutil.rmtree(self._stubs, ignore_errors=True)
+        self._stubs.mkdir()
         environment = launch.build_environment(installation.build_environment(os.environ))
+        environment[STUBS_VARIABLE] = str(self._stubs)
         settings = (self._prefix, str(claim.lock_path), str(claim.runtime), str(GRACE_S))
         self._keeper = subprocess.Popen(  # noqa: S603 - our own file, run by our own Python
             # -I -S: it needs the standard library only, and starts in a tenth of the time.
@@ -74,6 +80,7 @@ class ServerProcess:
             raise ServerFailed(f"tritonserver was not started: {explain_failure(log.lines)}")
         self.pid = int(line)
         self._watched: dict[str, psutil.Process] = {}
+        self._announced: frozenset[int] = frozenset()
 
     @property
     def stub_pids(self) -> tuple[int, ...]:
@@ -91,14 +98,39 @@ class ServerProcess:
             for child in server.children():
                 command = child.cmdline()
                 if command and command[0].endswith(_STUB):
-                    # The last two arguments are the instance's name and a directory setting.
-                    self._watched[f"stub {command[-2]}"] = child
+                    self._watch(command, child)
+            self._announced = self._read_announced()
         except psutil.NoSuchProcess:
             pass
 
     def look(self) -> dict[str, ProcessState]:
-        """The state of each process on record."""
+        """The state of each process on record.
+
+        A stub of a version that was loaded meanwhile comes on record, and one that took its leave
+        before it ended, because its version was unloaded, is forgotten.
+        """
+        announced = self._read_announced()
+        left = self._announced - announced
+        for pid in announced - self._announced:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                child = psutil.Process(pid)
+                self._watch(child.cmdline(), child)
+        self._announced = announced
+        self._watched = {
+            name: process for name, process in self._watched.items() if process.pid not in left
+        }
         return {name: _read_state(process) for name, process in self._watched.items()}
+
+    def _watch(self, command: list[str], stub: psutil.Process) -> None:
+        if stub.pid not in self.stub_pids:
+            # The last two arguments are the instance's name and a directory setting. Two versions
+            # of a model have instances of the same name.
+            name = f"stub {command[-2]}" if len(command) > 1 else "stub"
+            self._watched[f"{name} ({stub.pid})" if name in self._watched else name] = stub
+
+    def _read_announced(self) -> frozenset[int]:
+        """The stubs that have said that they serve and have not taken their leave."""
+        return frozenset(int(path.name) for path in self._stubs.iterdir())
 
     def poll(self) -> str | None:
         """How tritonserver ended, for people; None while it runs."""

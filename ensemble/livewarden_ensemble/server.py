@@ -9,10 +9,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
+from livewarden_ensemble.admin import Record, write_record
 from livewarden_ensemble.canary import Canary, ModerationCanary
 from livewarden_ensemble.claim import take_claim
-from livewarden_ensemble.errors import ServerFailed
+from livewarden_ensemble.errors import BundleInvalid, ServerFailed
 from livewarden_ensemble.installation import find_installation
+from livewarden_ensemble.integrity import check_repository
 from livewarden_ensemble.launch import Launch, LogLevel, Ports, choose_ports
 from livewarden_ensemble.process import ServerProcess
 from livewarden_ensemble.serverlog import ServerLog
@@ -24,7 +26,6 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 _ENDED: Final = frozenset({Phase.STOPPED, Phase.FAILED})
-_EVERY_ADDRESS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - a table, not a bind
 
 
 class Server:
@@ -34,9 +35,11 @@ class Server:
     `model_config_name` picks `configs/<name>.pbtxt` (the target); `tritonserver` is another binary
     than the wheel's; `log_file` keeps the log, which else goes with the server; `canary` replaces
     the clip that proves readiness; `tell` hears of each change, in another thread.
+    `require_signature` is a public key (PEM): bundles that it did not sign are refused.
 
     Raises ServerFailed where a port is in use, a path is wrong, or there is no tritonserver;
-    nothing has been started then.
+    nothing has been started then. Before each start of tritonserver, every file of the bundles that
+    it would serve is checked, and ServerFailed names the one that was changed.
     """
 
     def __init__(
@@ -55,13 +58,15 @@ class Server:
         canary: Canary | None = None,
         timing: Timing | None = None,
         tell: Callable[[Notice], None] | None = None,
+        require_signature: str | Path | None = None,
     ) -> None:
         self._installation = find_installation(Path(tritonserver) if tritonserver else None)
         self._launch = Launch(
             repository=Path(repository).resolve(),
             host=host,
             ports=choose_ports(host, Ports(grpc_port, http_port, metrics_port)),
-            policy=_find_file(policy),
+            policy=_find_file(policy, "policy file"),
+            public_key=_find_file(require_signature, "public key"),
             model_config_name=model_config_name,
             log_level=log_level,
         )
@@ -121,6 +126,16 @@ class Server:
         try:
             self._backends = self._installation.prepare_backends(self._claim.runtime)
             self._log = ServerLog(self._log_file or self._claim.runtime / "tritonserver.log")
+            write_record(
+                self._claim.runtime,
+                Record(
+                    repository=str(self._launch.repository),
+                    grpc=self.grpc_url,
+                    metrics=self.metrics_url,
+                    secret=self._launch.secret,
+                    public_key=str(self._launch.public_key) if self._launch.public_key else None,
+                ),
+            )
         except BaseException:
             self._claim.release()
             raise
@@ -178,6 +193,10 @@ class Server:
         return phase
 
     def _start_process(self, generation: int) -> ServerProcess:
+        try:
+            check_repository(self._launch.repository, self._launch.public_key)
+        except (BundleInvalid, OSError) as error:
+            raise ServerFailed(str(error)) from None
         return ServerProcess(
             self._launch,
             installation=self._installation,
@@ -188,16 +207,15 @@ class Server:
         )
 
     def _locate(self, port: int) -> str:
-        host = _EVERY_ADDRESS.get(self._launch.host, self._launch.host)
-        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        return self._launch.locate(port)
 
 
-def _find_file(policy: str | Path | None) -> Path | None:
-    if policy is None:
+def _find_file(file: str | Path | None, what: str) -> Path | None:
+    if file is None:
         return None
-    path = Path(policy).resolve()
+    path = Path(file).resolve()
     if not path.is_file():
-        raise ServerFailed(f"The policy file {path} does not exist.")
+        raise ServerFailed(f"The {what} {path} does not exist.")
     return path
 
 

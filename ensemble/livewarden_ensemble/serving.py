@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import platform
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,7 +18,7 @@ import numpy as np
 import triton_python_backend_utils as pb  # noqa: TID251 - this is the one module that may
 
 from livewarden_client.wire import LABELS, LEAVES, MODERATION
-from livewarden_ensemble.bundle import load_bundle
+from livewarden_ensemble.bundle import Bundle
 from livewarden_ensemble.clip import RawClip
 from livewarden_ensemble.errors import (
     AuditUnavailable,
@@ -29,10 +32,22 @@ from livewarden_ensemble.ledger import Ledger
 from livewarden_ensemble.pipeline import Outcome, Pipeline
 from livewarden_ensemble.policy import Policy
 from livewarden_ensemble.policy_watcher import PolicyWatcher
+from livewarden_ensemble.routing import Answer, Router
+from livewarden_ensemble.shadow import (
+    CLIPS,
+    METRICS,
+    SHADOW_ACTIONS,
+    SHADOW_CLIPS,
+    SHADOW_DIFFERENCE,
+    Comparison,
+    Shadow,
+)
 from livewarden_ensemble.state_token import read_keys
+from livewarden_ensemble.stub import announce_stub, dismiss_stub
 
 # One thread per call that can be in flight at once: three encoders, each split in a few.
 _CALL_THREADS: Final = 8
+_GRPC: Final = "127.0.0.1:8001"
 
 
 class ModerationPipeline:
@@ -41,7 +56,8 @@ class ModerationPipeline:
     def initialize(self, args: dict[str, str]) -> None:
         """Load bundle and policy; Triton reports the model as not ready where this raises."""
         folder = Path(args["model_repository"])
-        bundle = load_bundle(folder)
+        self._logger = pb.Logger
+        self._metrics = _Metrics()
         self._watcher = PolicyWatcher(
             Path(
                 os.environ.get("LIVEWARDEN_POLICY") or folder.parents[1] / "policies/default.yaml"
@@ -50,29 +66,29 @@ class ModerationPipeline:
             on_refused=self._report_refused,
             on_mended=self._report_mended,
         )
-        self._calls = ThreadPoolExecutor(_CALL_THREADS, "leaf-call")
-        self._decoders = ThreadPoolExecutor(os.cpu_count() or 1, "decode")
-        self._logger = pb.Logger
-        self._versions = bundle.versions
-        self._pipeline = Pipeline(
-            bundle,
-            self._watcher.policy,
-            self._infer,
-            server=f"{platform.node()}/{args['model_instance_name']}",
-            map_frames=self._decoders.map,
-            on_crossed=self._report_crossed,
-            keys=read_keys(os.environ),
-        )
         self._ledger = Ledger.open(os.environ, args["model_instance_name"])
         if self._ledger.damage:
             self._logger.log_error(self._ledger.damage)
-        # A family takes its metrics with it when it is collected.
-        self._families = {
-            name: pb.MetricFamily(name=name, description=text, kind=getattr(pb.MetricFamily, kind))
-            for name, (kind, text) in _METRICS.items()
-        }
-        self._metrics = {name: family.Metric() for name, family in self._families.items()}
+        self._server = f"{platform.node()}/{args['model_instance_name']}"
+        self._keys = read_keys(os.environ)
+        self._calls = ThreadPoolExecutor(_CALL_THREADS, "leaf-call")
+        self._decoders = ThreadPoolExecutor(os.cpu_count() or 1, "decode")
+        self._router = Router(folder, self._make_pipeline, pb.Logger.log_error)
+        self._shadow = Shadow(os.environ.get("LIVEWARDEN_GRPC", _GRPC), self._metrics.count_shadow)
         self._watcher.start()
+        announce_stub()
+
+    def _make_pipeline(self, bundle: Bundle) -> _Governed:
+        pipeline = Pipeline(
+            bundle,
+            self._watcher.policy,
+            functools.partial(self._infer, bundle.versions),
+            server=self._server,
+            map_frames=self._decoders.map,
+            on_crossed=self._report_crossed,
+            keys=self._keys,
+        )
+        return _Governed(pipeline, self._watcher)
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
         """One response per request; an error in one request leaves the others alone."""
@@ -83,9 +99,13 @@ class ModerationPipeline:
             clips += _read_request(request)
             spans.append(slice(start, len(clips)))
         try:
-            self._pipeline.policy = self._watcher.policy
-            outcomes = self._pipeline.moderate(clips)
+            answers = self._router.moderate(clips)
+            outcomes = [answer.outcome for answer in answers]
             held = self._keep(clips, outcomes)
+            self._metrics.count_answers(answers)
+            for clip, answer in zip(clips, answers, strict=True):
+                if answer.shadow is not None:
+                    self._shadow.offer(clip, answer.outcome, answer.shadow)
             return [_answer(outcomes[span], held=held) for span in spans]
         except Exception as error:  # noqa: BLE001 - the last line of defence: no text may leak
             # The type alone: a message could quote what a caller sent.
@@ -106,19 +126,23 @@ class ModerationPipeline:
 
     def finalize(self) -> None:
         """Stop the threads."""
+        dismiss_stub()
         self._watcher.stop()
+        self._shadow.close()
         self._ledger.close()
         self._calls.shutdown(wait=False, cancel_futures=True)
         self._decoders.shutdown(wait=False, cancel_futures=True)
 
-    def _infer(self, calls: Sequence[LeafCall]) -> list[Arrays | LeafFailed]:
-        return list(self._calls.map(self._call_leaf, calls))
+    def _infer(
+        self, versions: Mapping[str, str], calls: Sequence[LeafCall]
+    ) -> list[Arrays | LeafFailed]:
+        return list(self._calls.map(functools.partial(self._call_leaf, versions), calls))
 
-    def _call_leaf(self, call: LeafCall) -> Arrays | LeafFailed:
+    def _call_leaf(self, versions: Mapping[str, str], call: LeafCall) -> Arrays | LeafFailed:
         name = call.model.name
         request = pb.InferenceRequest(
             model_name=name,
-            model_version=int(self._versions[name]),
+            model_version=int(versions[name]),
             requested_output_names=[tensor.name for tensor in call.model.outputs],
             inputs=[pb.Tensor(key, np.ascontiguousarray(v)) for key, v in call.inputs.items()],
         )
@@ -135,25 +159,87 @@ class ModerationPipeline:
         self._logger.log_error(str(error))
 
     def _report_reloaded(self, policy: Policy) -> None:
-        self._metrics["livewarden_policy_reloads_total"].increment(1)
+        self._metrics.add("livewarden_policy_reloads_total", 1)
         self._logger.log_info(f"policy {policy.ref} ({policy.digest}) decides from now on")
 
     def _report_refused(self, error: PolicyInvalid) -> None:
-        self._metrics["livewarden_policy_refusals_total"].increment(1)
-        self._metrics["livewarden_policy_stale"].set(1)
+        self._metrics.add("livewarden_policy_refusals_total", 1)
+        self._metrics.set("livewarden_policy_stale", 1)
         for line in str(error).splitlines():
             self._logger.log_error(f"policy refused, the last good one stays: {line}")
 
     def _report_mended(self) -> None:
-        self._metrics["livewarden_policy_stale"].set(0)
+        self._metrics.set("livewarden_policy_stale", 0)
 
 
-# Name of a metric to its kind and what it counts.
-_METRICS: Final = {
+@dataclass(frozen=True, slots=True)
+class _Governed:
+    """A pipeline that decides by the policy that is current when a batch begins."""
+
+    pipeline: Pipeline
+    watcher: PolicyWatcher
+
+    def moderate(self, clips: Sequence[RawClip]) -> list[Outcome]:
+        """One outcome per clip, in order."""
+        self.pipeline.policy = self.watcher.policy
+        return self.pipeline.moderate(clips)
+
+
+# Name of a metric of the policy's hot reload, to its kind and what it counts.
+_POLICY_METRICS: Final = {
     "livewarden_policy_reloads_total": ("COUNTER", "Changed policy files that were taken over"),
     "livewarden_policy_refusals_total": ("COUNTER", "Changed policy files that were refused"),
     "livewarden_policy_stale": ("GAUGE", "1 while the policy file on disk is refused"),
 }
+
+
+class _Metrics:
+    """What the pipeline counts for Prometheus; labels are bundles of the pointer, and actions."""
+
+    def __init__(self) -> None:
+        kinds = {**{name: ("COUNTER", text) for name, text in METRICS.items()}, **_POLICY_METRICS}
+        # A family takes its metrics with it when it is collected.
+        self._families = {
+            name: pb.MetricFamily(name=name, description=text, kind=getattr(pb.MetricFamily, kind))
+            for name, (kind, text) in kinds.items()
+        }
+        self._metrics: dict[tuple[str, ...], Any] = {}
+        for name in _POLICY_METRICS:
+            self._find(name)
+
+    def count_answers(self, answers: Sequence[Answer]) -> None:
+        """Count clips by the bundle that answered."""
+        for (bundle, role), count in Counter((a.bundle, a.role) for a in answers).items():
+            self.add(CLIPS, count, bundle=bundle, role=role)
+
+    def count_shadow(self, comparison: Comparison) -> None:
+        """Count what a shadow said."""
+        bundle = comparison.bundle
+        self.add(SHADOW_CLIPS, 1, bundle=bundle, result=comparison.result)
+        if comparison.difference is not None:
+            self.add(SHADOW_DIFFERENCE, comparison.difference, bundle=bundle)
+        if comparison.result == "differs":
+            self.add(
+                SHADOW_ACTIONS,
+                1,
+                bundle=bundle,
+                live=comparison.live_action,
+                shadow=comparison.shadow_action,
+            )
+
+    def add(self, name: str, count: float, **labels: str) -> None:
+        """Add to a counter."""
+        self._find(name, **labels).increment(count)
+
+    def set(self, name: str, value: float) -> None:
+        """Set a gauge."""
+        self._find(name).set(value)
+
+    def _find(self, name: str, **labels: str) -> Any:
+        key = (name, *labels.values())
+        if key not in self._metrics:
+            self._metrics[key] = self._families[name].Metric(labels=labels)
+        return self._metrics[key]
 
 
 def _read_request(request: Any) -> list[RawClip]:
@@ -211,6 +297,11 @@ class OpenVinoLeaf:
         threads = max(1, (os.cpu_count() or 1) // instances)
         self._executor = OpenVinoExecutor(folder, self._model, threads=threads)
         self._executor.warm_up()
+        announce_stub()
+
+    def finalize(self) -> None:
+        """Take leave, so that the end of this process is no death."""
+        dismiss_stub()
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
         """All requests of the batch in one inference."""

@@ -8,7 +8,7 @@ name on the same file system, written through to the disk, and renamed.
 from __future__ import annotations
 
 import contextlib
-import hashlib
+import errno
 import json
 import os
 import shutil
@@ -18,18 +18,48 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from livewarden_export.errors import BundleBroken
+from livewarden_ensemble.errors import BundleInvalid
+from livewarden_ensemble.integrity import (
+    LEAVES_FOLDER,
+    MANIFEST,
+    OPENVINO_FOLDER,
+    SCHEMA,
+    SHORT,
+    check_files,
+    digest_files,
+    hash_file,
+    hash_files,
+    hold_repository,
+    read_manifest,
+)
+from livewarden_ensemble.signature import SIGNATURE
+from livewarden_export.errors import BundleBroken, ExportFailed
+from livewarden_export.provenance import read_provenance
+from livewarden_export.sbom import write_sbom
 
-MANIFEST: Final = "manifest.json"
-SCHEMA: Final = "livewarden.bundle/v1"
+__all__ = [
+    "LEAVES_FOLDER",
+    "MANIFEST",
+    "ONNX_FILE",
+    "OPENVINO_FOLDER",
+    "SBOM",
+    "Bundle",
+    "digest_files",
+    "find_bundle",
+    "hash_file",
+    "hash_files",
+    "list_bundles",
+    "read_bundle",
+    "seal_bundle",
+    "stage_bundle",
+    "sync_path",
+    "verify_bundle",
+]
 
-# leaves/<leaf>/model.onnx and leaves/<leaf>/openvino/model.xml
-LEAVES_FOLDER: Final = "leaves"
-ONNX_FILE: Final = "model.onnx"
-OPENVINO_FOLDER: Final = "openvino"
+ONNX_FILE: Final = "model.onnx"  # leaves/<leaf>/model.onnx
+SBOM: Final = "sbom.cdx.json"
 
 _STAGING: Final = ".staging-"
-_SHORT: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,106 +77,112 @@ class Bundle:
     @property
     def id(self) -> str:
         """The name that verdicts and people use."""
-        return self.digest[:_SHORT]
+        return self.digest[:SHORT]
 
 
 @contextlib.contextmanager
 def stage_bundle(bundles: Path) -> Iterator[Path]:
-    """A fresh folder beside the bundles, to be filled and sealed; gone afterwards in any case."""
+    """A fresh folder beside the bundles, to be filled and sealed; gone afterwards in any case.
+
+    What a killed export left is deleted. ExportFailed where another export is at work.
+    """
     bundles.mkdir(parents=True, exist_ok=True)
-    staged = Path(tempfile.mkdtemp(prefix=_STAGING, dir=bundles))
-    try:
-        yield staged
-    finally:
-        shutil.rmtree(staged, ignore_errors=True)
+    with hold_repository(bundles) as held:
+        if not held:
+            raise ExportFailed(f"{bundles}: another export is at work; wait for it and try again")
+        for left in bundles.glob(f"{_STAGING}*"):
+            shutil.rmtree(left, ignore_errors=True)
+        staged = Path(tempfile.mkdtemp(prefix=_STAGING, dir=bundles))
+        try:
+            yield staged
+        except OSError as error:
+            if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+                raise
+            raise ExportFailed(
+                f"{bundles}: {os.strerror(error.errno)}; nothing was exported, and what was there "
+                "is as it was"
+            ) from None
+        finally:
+            shutil.rmtree(staged, ignore_errors=True)
 
 
 def seal_bundle(staged: Path, facts: Mapping[str, Any]) -> Bundle:
     """Make the filled folder `staged` a bundle; `facts` go into its manifest.
 
-    Where a bundle of the same content exists, it stays and only its manifest is replaced.
+    A bill of materials is added to the files; git commit, processor and GPU to the manifest. Where
+    a bundle of the same content exists, it stays and only its manifest is replaced, which ends a
+    signature on it.
     """
+    write_sbom(staged / SBOM, facts, hash_files(staged))
     files = hash_files(staged)
     digest = digest_files(files)
-    manifest = {"schema": SCHEMA, "digest": digest, **facts, "files": files}
+    manifest = {
+        "schema": SCHEMA,
+        "digest": digest,
+        **facts,
+        **read_provenance(),
+        "files": files,
+    }
     (staged / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
     for path in sorted(staged.rglob("*"), reverse=True):
-        _sync(path)
-    _sync(staged)
-    folder = staged.parent / digest[:_SHORT]
+        sync_path(path)
+    sync_path(staged)
+    folder = staged.parent / digest[:SHORT]
     if folder.is_dir():
+        (folder / SIGNATURE).unlink(missing_ok=True)
         (staged / MANIFEST).replace(folder / MANIFEST)
-        _sync(folder)
+        sync_path(folder)
     else:
         staged.chmod(0o755)  # mkdtemp made it private
         staged.rename(folder)
-    _sync(folder.parent)
+    sync_path(folder.parent)
     return Bundle(folder, manifest)
 
 
 def read_bundle(folder: Path) -> Bundle:
     """The bundle in `folder`, by its manifest; BundleBroken where that is missing or strange."""
-    path = folder / MANIFEST
-    try:
-        manifest = json.loads(path.read_bytes())
-    except OSError as error:
-        raise BundleBroken(f"{path}: cannot be read ({error.strerror})") from None
-    except ValueError:
-        raise BundleBroken(f"{path}: is not JSON") from None
-    if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:
-        raise BundleBroken(f"{path}: is not of schema {SCHEMA!r}")
-    return Bundle(folder, manifest)
+    with _broken():
+        return Bundle(folder, read_manifest(folder))
 
 
 def verify_bundle(bundle: Bundle) -> None:
     """Raise BundleBroken, naming the file, unless the folder holds exactly what was sealed."""
-    listed: Mapping[str, str] = bundle.manifest["files"]
-    found = hash_files(bundle.folder)
-    for name in sorted(found.keys() | listed.keys()):
-        if found.get(name) != listed.get(name):
-            state = "is missing" if name not in found else "was changed or added"
-            raise BundleBroken(f"{bundle.folder / name}: {state}; export the bundle again")
-    if digest_files(found) != bundle.digest or bundle.folder.name != bundle.id:
-        raise BundleBroken(f"{bundle.folder / MANIFEST}: names another digest than its files have")
+    with _broken():
+        check_files(bundle.folder, bundle.manifest)
+
+
+def list_bundles(bundles: Path) -> list[Bundle]:
+    """Every bundle in a folder of bundles that has a readable manifest, the newest last."""
+    found = []
+    for path in sorted(bundles.glob(f"*/{MANIFEST}"), key=lambda path: path.stat().st_mtime_ns):
+        if not path.parent.name.startswith("."):
+            with contextlib.suppress(BundleBroken):
+                found.append(read_bundle(path.parent))
+    return found
 
 
 def find_bundle(bundles: Path, key: str) -> Bundle | None:
     """The bundle that was exported under `key` and still holds what was sealed, if any."""
-    for path in sorted(bundles.glob(f"*/{MANIFEST}")):
-        if path.parent.name.startswith("."):
-            continue
-        with contextlib.suppress(BundleBroken):
-            bundle = read_bundle(path.parent)
-            if bundle.manifest.get("key") == key:
+    for bundle in list_bundles(bundles):
+        if bundle.manifest.get("key") == key:
+            with contextlib.suppress(BundleBroken):
                 verify_bundle(bundle)
                 return bundle
     return None
 
 
-def hash_files(folder: Path) -> dict[str, str]:
-    """SHA-256 of every file in `folder` but the manifest, by path relative to it, sorted."""
-    return {
-        path.relative_to(folder).as_posix(): hash_file(path)
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path != folder / MANIFEST
-    }
-
-
-def hash_file(path: Path) -> str:
-    """SHA-256 of one file, 64 hex digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def digest_files(files: Mapping[str, str]) -> str:
-    """The digest of a bundle with these files: path -> SHA-256."""
-    lines = "".join(f"{name} {files[name]}\n" for name in sorted(files))
-    return hashlib.sha256(lines.encode()).hexdigest()
-
-
-def _sync(path: Path) -> None:
+def sync_path(path: Path) -> None:
+    """Have a file or a folder written through to the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+@contextlib.contextmanager
+def _broken() -> Iterator[None]:
+    try:
+        yield
+    except BundleInvalid as error:
+        raise BundleBroken(str(error)) from None

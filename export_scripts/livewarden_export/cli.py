@@ -96,10 +96,11 @@ def _write_configs(repository: Path) -> None:
 def _export_live(
     repository: Path, bundles: Path, precision: Literal["auto", "f32", "bf16"]
 ) -> None:
+    from livewarden_ensemble.errors import LivewardenError
     from livewarden_ensemble.leaf import supports_bf16
     from livewarden_export.bundle import find_bundle
     from livewarden_export.errors import ExportFailed
-    from livewarden_export.repository import put_live
+    from livewarden_export.publish import put_live
     from livewarden_export.stamp import read_stamp
 
     native = supports_bf16()
@@ -111,17 +112,16 @@ def _export_live(
         fresh = bundle is None
         if bundle is None:
             bundle = _export_fresh(bundles, stamp)
-        put_live(bundle, repository)
-    except ExportFailed as error:
-        raise click.ClickException(str(error)) from None
-    except OSError as error:
+        with show_progress() as report:
+            put_live(bundle, repository, report)
+    except (ExportFailed, LivewardenError, OSError) as error:
         raise click.ClickException(str(error)) from None
     state = "exported" if fresh else "unchanged"
     click.echo(f"bundle {bundle.id} {state}, live in {repository}")
 
 
 def _export_fresh(bundles: Path, stamp: Stamp) -> Bundle:
-    with _show_progress() as report:
+    with show_progress() as report:
         report("load torch, openvino")
         from livewarden_export.export import export_bundle
         from livewarden_export.parity import Parity, format_table
@@ -132,7 +132,7 @@ def _export_fresh(bundles: Path, stamp: Stamp) -> Bundle:
 
 
 @contextlib.contextmanager
-def _show_progress() -> Iterator[Report]:
+def show_progress() -> Iterator[Report]:
     """A spinner with the current step on a terminal; elsewhere, one line per step."""
     console = Console(stderr=True)
     if not console.is_terminal:

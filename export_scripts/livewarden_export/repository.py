@@ -1,76 +1,128 @@
-"""Puts a bundle live in Triton's model repository: its leaves first, the pointer last."""
+"""A model repository on disk: version folders that serve a bundle, and the pointer to the live one.
+
+A version folder appears whole or not at all, and the pointer is replaced by one rename: a process
+that is killed at any moment leaves a repository that serves one whole bundle, the old or the new.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
 from livewarden_client.wire import LEAVES, MODELS, MODERATION
-from livewarden_ensemble.bundle import POINTER, Pointer
-from livewarden_export.bundle import LEAVES_FOLDER, OPENVINO_FOLDER, Bundle
+from livewarden_ensemble.bundle import POINTER, Pointer, Release, read_pointer
+from livewarden_ensemble.errors import BundleInvalid
+from livewarden_ensemble.integrity import (
+    COMPILED,
+    LEAVES_FOLDER,
+    MODEL_CODE,
+    MODEL_FILE,
+    OPENVINO_FOLDER,
+    check_release,
+    hold_repository,
+)
+from livewarden_export.bundle import Bundle, sync_path
 from livewarden_export.errors import ExportFailed
 
-VERSION: Final = "1"
+_STAGING: Final = ".staging-"
 
 
-def put_live(bundle: Bundle, repository: Path) -> Path:
-    """Link the bundle's leaves into `repository` and point the pipeline at it; gives the pointer.
-
-    The pointer names the bundle's folder relative to its own. A pointer to another bundle is taken
-    away before the first leaf changes: a repository that is half one bundle and half another has
-    none, and a server refuses to start on it. Doing it again ends in the same state. Raises
-    ExportFailed where `repository` is no model repository.
-    """
+@contextlib.contextmanager
+def lock_repository(repository: Path) -> Iterator[None]:
+    """Hold the repository alone. ExportFailed where it is none, or another command holds it."""
     missing = [model.name for model in MODELS if not (repository / model.name).is_dir()]
     if missing:
         raise ExportFailed(
             f"{repository}: holds no model {', '.join(missing)}; name the repository with "
             "--repository, or write its configs with: livewarden export --write-configs"
         )
-    pointer = repository / MODERATION.name / POINTER
-    content = msgspec.json.format(
-        msgspec.json.encode(
-            Pointer(
-                bundle=bundle.id,
-                path=os.path.relpath(bundle.folder.resolve(), pointer.parent.resolve()),
-                versions={leaf.name: VERSION for leaf in LEAVES},
+    with hold_repository(repository) as held:
+        if not held:
+            raise ExportFailed(
+                f"{repository}: another command is changing it; wait for it and try again"
             )
-        )
-    )
-    if pointer.exists() and pointer.read_bytes() != content:
-        pointer.unlink()
+        yield
+
+
+def find_pointer(repository: Path) -> Pointer | None:
+    """The pointer, or None where nothing was ever put live. Raises BundleInvalid."""
+    folder = repository / MODERATION.name
+    return read_pointer(folder) if (folder / POINTER).exists() else None
+
+
+def write_pointer(repository: Path, pointer: Pointer) -> Path:
+    """Replace the pointer by one rename, written through to the disk; gives its path."""
+    path = repository / MODERATION.name / POINTER
+    staged = path.with_suffix(".new")
+    staged.write_bytes(msgspec.json.format(msgspec.json.encode(pointer)) + b"\n")
+    sync_path(staged)
+    staged.replace(path)
+    sync_path(path.parent)
+    return path
+
+
+def find_release(bundle: Bundle, repository: Path, pointer: Pointer | None) -> Release | None:
+    """How the bundle is served already, if it is and every file of that is as it should be."""
+    for release in pointer.list_releases().values() if pointer else ():
+        if release.bundle == bundle.id:
+            with contextlib.suppress(BundleInvalid):
+                check_release(repository, release)
+                if _locate(repository, bundle) == release.path:
+                    return release
+    return None
+
+
+def stage_release(bundle: Bundle, repository: Path, pointer: Pointer | None) -> Release:
+    """Put the bundle's leaves into new version folders beside those that serve.
+
+    All leaves get the same version, above every one that exists. Nothing names them yet.
+    """
+    version = str(1 + max(_list_versions(repository, pointer), default=0))
     for leaf in LEAVES:
-        target = repository / leaf.name / VERSION
-        target.mkdir(exist_ok=True)
-        for file in sorted((bundle.folder / LEAVES_FOLDER / leaf.name / OPENVINO_FOLDER).iterdir()):
-            _place_file(file, target / file.name)
-    staged = pointer.with_suffix(".new")
-    staged.write_bytes(content)
-    _replace(staged, pointer)
-    return pointer
+        source = bundle.folder / LEAVES_FOLDER / leaf.name / OPENVINO_FOLDER
+        target = repository / leaf.name / version
+        staged = target.with_name(f"{_STAGING}{version}")
+        shutil.rmtree(staged, ignore_errors=True)
+        staged.mkdir()
+        for file in sorted(source.iterdir()):
+            _place_file(file, staged / file.name)
+        (staged / MODEL_FILE).write_text(MODEL_CODE)
+        (staged / COMPILED).touch()
+        sync_path(staged / MODEL_FILE)
+        sync_path(staged)
+        staged.rename(target)
+        sync_path(target.parent)
+    release = Release(
+        bundle.id, _locate(repository, bundle), {leaf.name: version for leaf in LEAVES}
+    )
+    check_release(repository, release)
+    return release
+
+
+def _locate(repository: Path, bundle: Bundle) -> str:
+    """The bundle's folder, relative to the pointer's."""
+    return os.path.relpath(bundle.folder.resolve(), (repository / MODERATION.name).resolve())
+
+
+def _list_versions(repository: Path, pointer: Pointer | None) -> Iterator[int]:
+    for leaf in LEAVES:
+        for path in (repository / leaf.name).iterdir():
+            if path.name.isdecimal():
+                yield int(path.name)
+    for release in pointer.list_releases().values() if pointer else ():
+        yield from map(int, release.versions.values())
 
 
 def _place_file(source: Path, target: Path) -> None:
     """Make `target` the file `source`: a hard link, or a copy on another file system."""
-    staged = target.with_suffix(target.suffix + ".new")
-    staged.unlink(missing_ok=True)
     try:
-        os.link(source, staged)
+        os.link(source, target)
     except OSError:
-        shutil.copyfile(source, staged)
-    # Where both names are links to one file already, rename() does nothing and keeps both.
-    _replace(staged, target)
-    staged.unlink(missing_ok=True)
-
-
-def _replace(staged: Path, target: Path) -> None:
-    handle = os.open(staged, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-    staged.replace(target)
+        shutil.copyfile(source, target)
+        sync_path(target)

@@ -116,6 +116,9 @@ def _declare(model: wire.Model) -> Any:
     # A batch goes as soon as an instance is free. A delay above 0 would meet a bug of Triton's
     # batcher (triton-inference-server/server#8870), and with a free instance it only adds latency.
     config.dynamic_batching.SetInParent()
+    # Which versions serve is what folders there are: a rollback needs an older one kept, and
+    # `latest` would drop it for a newer one that was never live.
+    config.version_policy.all.SetInParent()
     return config
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 from livewarden_client.wire import MODERATION
 from livewarden_ensemble.canary import (
     ModerationCanary,
-    _build_inputs,
+    build_inputs,
     draw_frame,
     judge_error,
     judge_verdict,
@@ -35,7 +35,7 @@ def test_frame_is_a_real_small_picture():
 
 def test_request_keeps_the_contract():
     """Inputs are those of the wire contract, and the context parses and is marked as a canary."""
-    inputs = {tensor.name(): tensor for tensor in _build_inputs("canary-1", "abc")}
+    inputs = {tensor.name(): tensor for tensor in build_inputs("canary-1", "abc")}
     for name, tensor in inputs.items():
         assert tensor.datatype() == MODERATION.input(name).dtype
         assert tensor.shape() == [1, 1]

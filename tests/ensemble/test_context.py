@@ -36,7 +36,7 @@ FULL: dict[str, Any] = {
     "policy": "live-default:17",
     "deadline_ms": NOON_MS + 800,
     "state": "v1.opaque",
-    "options": {"explain": False, "canary": True},
+    "options": {"explain": False, "canary": True, "bundle": "0a1b"},
     "pass_through": {"any": ["thing", 1, None, 2.5]},
 }
 
@@ -205,7 +205,7 @@ REFUSED: dict[str, tuple[Any, str, str]] = {
     "unknown option": (
         {"options": {CANARY: 1}},
         "/context/options",
-        "holds an unknown field; the fields are: explain, canary",
+        "holds an unknown field; the fields are: explain, canary, bundle",
     ),
     "key that looks like a path": (
         {f"x` - at `$.{CANARY}": 1},

@@ -68,13 +68,13 @@ def test_foreign_host_is_refused(host: str):
 
 
 def test_command_locks_what_callers_do_not_need(repository: Path):
-    """Admin protocols need the secret; model control is off; everything listens on the host."""
+    """Admin protocols need the secret; only they load models; everything listens on the host."""
     settings = start(repository)
     command = settings.build_command(Path("/t"), Path("/b"), "lw_x_0_")
     locked = "shared-memory,model-repository,trace,logging:livewarden-admin=" + settings.secret
     assert f"--grpc-restricted-protocol={locked}" in command
     assert f"--http-restricted-api={locked}" in command
-    assert "--model-control-mode=none" in command
+    assert {"--model-control-mode=explicit", "--load-model=*"} <= {*command}
     assert "--disable-auto-complete-config" in command
     assert {f"--{name}-address=127.0.0.1" for name in ("grpc", "http", "metrics")} <= {*command}
     assert "--backend-config=python,shm-region-prefix-name=lw_x_0_" in command
@@ -98,8 +98,12 @@ def test_target_and_policy_reach_the_models(repository: Path):
     plain, full = start(repository), start(repository, model_config_name="t", policy=Path("/p"))
     assert "--model-config-name=t" in full.build_command(Path("/t"), Path("/b"), "p")
     assert not any("model-config" in a for a in plain.build_command(Path("/t"), Path("/b"), "p"))
-    expected = {"A": "1", "LIVEWARDEN_REPOSITORY": str(repository), "LIVEWARDEN_STATE_KEYS": "k"}
     given = {"A": "1", "LIVEWARDEN_STATE_KEYS": "k"}
+    expected = {
+        **given,
+        "LIVEWARDEN_REPOSITORY": str(repository),
+        "LIVEWARDEN_GRPC": "127.0.0.1:1",
+    }
     assert plain.build_environment(given) == expected
     assert full.build_environment(given) == {**expected, "LIVEWARDEN_POLICY": "/p"}
 

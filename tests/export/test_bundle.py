@@ -2,9 +2,16 @@ import hashlib
 import json
 
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
 
+from livewarden_ensemble.errors import BundleInvalid
+from livewarden_ensemble.signature import SIGNATURE, sign_bundle, verify_signature
 from livewarden_export.bundle import (
     MANIFEST,
+    SBOM,
     Bundle,
     find_bundle,
     hash_files,
@@ -13,7 +20,8 @@ from livewarden_export.bundle import (
     stage_bundle,
     verify_bundle,
 )
-from livewarden_export.errors import BundleBroken
+from livewarden_export.errors import BundleBroken, ExportFailed
+from livewarden_export.sbom import write_sbom
 
 FILES = {
     "tokenizer.json": b"{}",
@@ -33,7 +41,8 @@ def _make_bundle(bundles, key="k", files=FILES) -> Bundle:
 def test_digest_is_the_hash_of_the_file_list(tmp_path):
     """The digest is SHA-256 over the sorted lines "path sha256"; the folder is its first 16."""
     bundle = _make_bundle(tmp_path)
-    lines = [f"{name} {hashlib.sha256(FILES[name]).hexdigest()}" for name in sorted(FILES)]
+    files = {**FILES, SBOM: (bundle.folder / SBOM).read_bytes()}
+    lines = [f"{name} {hashlib.sha256(files[name]).hexdigest()}" for name in sorted(files)]
     expected = hashlib.sha256(("\n".join(lines) + "\n").encode()).hexdigest()
     assert bundle.digest == expected
     assert bundle.folder == tmp_path / expected[:16]
@@ -82,6 +91,20 @@ def test_failure_while_staging_leaves_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_full_disk_is_one_clear_error(tmp_path):
+    """No space left half way: the folder is named, and only whole bundles are there."""
+    kept = _make_bundle(tmp_path)
+
+    def fill_disk():
+        with stage_bundle(tmp_path) as staged:
+            (staged / "half").write_bytes(b"x")
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises(ExportFailed, match=r"No space left on device; nothing was exported"):
+        fill_disk()
+    assert [path.name for path in tmp_path.iterdir()] == [kept.id]
+
+
 @pytest.mark.parametrize(
     ("damage", "named"),
     [
@@ -116,3 +139,76 @@ def test_unusable_manifest_is_named(tmp_path, text):
         (tmp_path / MANIFEST).write_text(text)
     with pytest.raises(BundleBroken, match=MANIFEST):
         read_bundle(tmp_path)
+
+
+def test_bill_of_materials_is_valid_and_the_same_each_time(tmp_path):
+    """CycloneDX 1.6 by its own schema, naming sources, tools and files, with no time in it."""
+    facts = {"sources": {"torch-model": "1.0 sha256:ab"}, "tools": {"numpy": "1.26.4"}}
+    for name in ("a", "b"):
+        write_sbom(tmp_path / name, facts, {"leaves/x/model.onnx": "0" * 64})
+    text = (tmp_path / "a").read_text()
+    assert text == (tmp_path / "b").read_text()
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
+    names = {part["name"] for part in json.loads(text)["components"]}
+    assert names == {"torch-model", "numpy", "leaves/x/model.onnx"}
+
+
+def test_manifest_says_where_it_was_made(tmp_path):
+    """Commit, processor and GPUs stand in the manifest and do not change the digest."""
+    manifest = _make_bundle(tmp_path).manifest
+    assert {"git", "cpu", "gpu"} <= manifest.keys()
+    assert manifest["cpu"]["cores"] >= 1
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory):
+    """Two private keys with their public keys."""
+    folder = tmp_path_factory.mktemp("keys")
+    for name in ("release", "other"):
+        key = ec.generate_private_key(ec.SECP256R1())
+        (folder / f"{name}.key").write_bytes(
+            key.private_bytes(
+                serialization.Encoding.PEM,
+                serialization.PrivateFormat.PKCS8,
+                serialization.NoEncryption(),
+            )
+        )
+        (folder / f"{name}.pub").write_bytes(
+            key.public_key().public_bytes(
+                serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+            )
+        )
+    return folder
+
+
+def test_signature_holds_for_one_key_and_one_content(tmp_path, keys):
+    """Signed by our key it passes; unsigned, by another key, or with a manifest edited it fails."""
+    bundle = _make_bundle(tmp_path)
+    with pytest.raises(BundleInvalid, match=r"signature\.json: is missing"):
+        verify_signature(bundle.folder, keys / "release.pub")
+    sign_bundle(bundle.folder, keys / "release.key")
+    verify_bundle(bundle)
+    verify_signature(bundle.folder, keys / "release.pub")
+    with pytest.raises(BundleInvalid, match=r"signature\.json: is no signature of this bundle"):
+        verify_signature(bundle.folder, keys / "other.pub")
+    path = bundle.folder / MANIFEST
+    path.write_text(path.read_text().replace('"key": "k"', '"key": "x"'))
+    with pytest.raises(BundleInvalid, match=r"manifest\.json"):
+        verify_signature(bundle.folder, keys / "release.pub")
+
+
+@pytest.mark.parametrize("content", ["", "{}", "not json", '{"dsseEnvelope": {}}'])
+def test_broken_signature_is_refused(tmp_path, keys, content):
+    """Whatever stands in the signature's file, the answer is one clear error."""
+    bundle = _make_bundle(tmp_path)
+    (bundle.folder / SIGNATURE).write_text(content)
+    with pytest.raises(BundleInvalid, match="is no signature"):
+        verify_signature(bundle.folder, keys / "release.pub")
+
+
+def test_unusable_key_is_named(tmp_path, keys):
+    """A public key cannot sign, and nothing is left of the try."""
+    bundle = _make_bundle(tmp_path)
+    with pytest.raises(BundleInvalid, match=r"release\.pub: cannot sign"):
+        sign_bundle(bundle.folder, keys / "release.pub")
+    assert [path.name for path in tmp_path.iterdir()] == [bundle.id]

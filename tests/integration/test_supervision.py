@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -179,21 +180,20 @@ def test_ready_server_has_answered_and_shows_its_processes(server: Server) -> No
     assert len(server.stub_pids) == 2
 
 
-def test_ready_waits_for_the_canary(models: Path) -> None:
+def test_ready_waits_for_the_canary(models: Path, tmp_path: Path) -> None:
     """Triton's own readiness is not enough: no right answer, no ready, and a clear error."""
-    (models / "moderation" / "1" / "HANG").touch()
-    try:
-        server = Server(
-            models,
-            **ANY_PORTS,
-            canary=ModerationCanary(timeout_s=0.5),
-            timing=Timing(look_s=0.1, starts=2),
-        )
-        with pytest.raises(ServerFailed, match=r"no answer within 0\.5 s"), server:
-            pass
-        assert not server.ready
-    finally:
-        (models / "moderation" / "1" / "HANG").unlink()
+    # A copy: the server of the other tests would hang as well.
+    own = shutil.copytree(models, tmp_path / "models")
+    (own / "moderation" / "1" / "HANG").touch()
+    server = Server(
+        own,
+        **ANY_PORTS,
+        canary=ModerationCanary(timeout_s=0.5),
+        timing=Timing(look_s=0.1, starts=2),
+    )
+    with pytest.raises(ServerFailed, match=r"no answer within 0\.5 s"), server:
+        pass
+    assert not server.ready
 
 
 @pytest.mark.parametrize("model", ["moderation", "leaf"])

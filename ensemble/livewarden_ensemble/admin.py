@@ -1,0 +1,124 @@
+"""How a command of this machine finds the running servers of a repository, and has them load.
+
+A server leaves a record in its runtime directory, readable by its own user alone; a server that is
+gone has none, because the lock of its claim is free.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+import tritonclient.grpc as triton
+
+from livewarden_ensemble.claim import Claim
+from livewarden_ensemble.errors import ServerFailed
+from livewarden_ensemble.keeper import SHARED_MEMORY
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from pathlib import Path
+
+RECORD: Final = "server.json"
+
+_START: Final = "lw_"
+_LOAD_TIMEOUT_S: Final = 600.0
+_ASK_TIMEOUT_S: Final = 10.0
+
+
+class Record(msgspec.Struct, frozen=True):
+    """Where a running server is, and the secret that opens its admin endpoints."""
+
+    repository: str
+    grpc: str
+    metrics: str
+    secret: str
+    public_key: str | None = None
+
+    def __repr__(self) -> str:
+        return f"Record({self.grpc} on {self.repository})"
+
+
+def write_record(runtime: Path, record: Record) -> None:
+    """Leave the record in the runtime directory of a claim, mode 0600."""
+    staged = runtime / f"{RECORD}.new"
+    handle = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(handle, "wb") as file:
+        file.write(msgspec.json.encode(record))
+    staged.replace(runtime / RECORD)
+
+
+def find_servers(repository: Path) -> list[Record]:
+    """The servers of ours that run on `repository` now, as far as this user may know of them."""
+    wanted = str(repository.resolve())
+    return [record for record in _list_records() if record.repository == wanted]
+
+
+def _list_records() -> Iterator[Record]:
+    for path in sorted(SHARED_MEMORY.glob(f"{_START}*.lock")):
+        try:
+            lock = os.open(path, os.O_RDONLY)
+        except OSError:  # just released; another user's
+            continue
+        try:
+            if _is_free(lock):
+                continue
+        finally:
+            os.close(lock)
+        token = path.name.removeprefix(_START).removesuffix(".lock")
+        try:
+            yield msgspec.json.decode((Claim(token, -1).runtime / RECORD).read_bytes(), type=Record)
+        except (OSError, msgspec.DecodeError):  # still starting, or already going
+            continue
+
+
+def _is_free(lock: int) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+class Admin:
+    """The locked endpoints of one running server. Raises ServerFailed where it says no."""
+
+    def __init__(self, record: Record) -> None:
+        self.record = record
+        self._client = triton.InferenceServerClient(record.grpc)
+        self._headers = {"triton-grpc-protocol-livewarden-admin": record.secret}
+
+    def load(self, models: Iterable[str]) -> None:
+        """Make the server serve exactly the version folders that `models` have now.
+
+        Versions whose folder did not change go on serving untouched; those that are gone end after
+        the requests in flight.
+        """
+        for model in models:
+            try:
+                self._client.load_model(
+                    model, headers=self._headers, client_timeout=_LOAD_TIMEOUT_S
+                )
+            except triton.InferenceServerException as error:
+                raise ServerFailed(
+                    f"the server at {self.record.grpc} could not load {model}: "
+                    f"{(error.message() or '').partition(chr(10))[0]}"
+                ) from None
+
+    def serves(self, versions: Mapping[str, str]) -> bool:
+        """Whether every leaf of `versions` (leaf -> version) is loaded and ready."""
+        try:
+            return all(
+                self._client.is_model_ready(leaf, version, client_timeout=_ASK_TIMEOUT_S)
+                for leaf, version in versions.items()
+            )
+        except triton.InferenceServerException as error:
+            raise ServerFailed(
+                f"the server at {self.record.grpc} does not answer: {error.message()}"
+            ) from None
+
+    def close(self) -> None:
+        """Drop the connection."""
+        self._client.close()
