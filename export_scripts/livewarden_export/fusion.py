@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from livewarden_client.wire import FUSION_CLASSIFIER, LABELS, MODALITIES, TEXT_ENCODER
+from livewarden_export.errors import SourceInvalid
 from livewarden_export.onnx import export_torch
 from livewarden_export.prototype import (
     BENIGN,
@@ -27,8 +28,9 @@ from livewarden_export.prototype import (
     SLOPE,
     THRESHOLD,
 )
-from livewarden_export.recipe import Recipe, Source, Tensors, find_recipe
+from livewarden_export.recipe import Recipe, Source, Tensors
 from livewarden_export.sample import tokenize_texts
+from livewarden_export.source import Sources
 
 Embeddings = NDArray[np.float32]
 
@@ -115,12 +117,16 @@ class FusionClassifier(nn.Module):
         return logit.sigmoid() * self.worded
 
 
-def fusion_classifier(recipe: Recipe) -> Source:
+def fusion_classifier(recipe: Recipe, sources: Sources) -> Source:
     """The head with the prototypes embedded by the text encoder that it will be served with."""
-    embed = find_recipe(TEXT_ENCODER.name).load().reference
+    encoder = sources.open(TEXT_ENCODER.name)
+    if encoder.tokenizer is None:
+        raise SourceInvalid(f"{TEXT_ENCODER.name}: its source names no tokenizer")
+    tokenizer = encoder.tokenizer
 
     def embed_sentences(sentences: tuple[str, ...]) -> Embeddings:
-        return embed(tokenize_texts(sentences))["text_embedding"]
+        rows: Embeddings = encoder.reference(tokenize_texts(sentences, tokenizer))["text_embedding"]
+        return rows
 
     head = FusionClassifier(
         {label: embed_sentences(sentences) for label, sentences in PROTOTYPES.items()},

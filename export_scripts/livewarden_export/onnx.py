@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import onnx
+import onnx.version_converter
 import torch
 from onnx import TensorProto
 from torch import nn
 
 from livewarden_client import wire
 from livewarden_export.errors import GraphInvalid
-from livewarden_export.recipe import AXIS_RANGE, NUMPY_DTYPES, Recipe
+from livewarden_export.recipe import NUMPY_DTYPES, Recipe
 
 # Above this many bytes of weights the file could pass protobuf's 2 GiB with its graph.
 _INLINE_LIMIT: Final = 1_500_000_000
@@ -25,7 +27,7 @@ _INLINE_LIMIT: Final = 1_500_000_000
 _TRACE_BATCH: Final = 3
 _TRACE_SIZE: Final[Mapping[str, int]] = {"tokens": 7, "frames": 5, "texts": 4}
 
-_ELEMENT: Final[Mapping[wire.DType, int]] = {
+ONNX_TYPES: Final[Mapping[wire.DType, int]] = {
     "UINT8": TensorProto.UINT8,
     "INT32": TensorProto.INT32,
     "INT64": TensorProto.INT64,
@@ -33,16 +35,23 @@ _ELEMENT: Final[Mapping[wire.DType, int]] = {
 }
 
 
-def export_torch(module: nn.Module, recipe: Recipe, path: Path) -> None:
+# The first opset with one node for attention, which TensorRT 10.14 and later fuse as a whole.
+FUSED_ATTENTION: Final = 23
+
+
+def export_torch(
+    module: nn.Module, recipe: Recipe, path: Path, *, opset: int | None = None
+) -> None:
     """Write `module` to `path`; its forward() takes the wire's inputs in the wire's order.
 
-    Every batch axis and every axis in `recipe.axes` stays dynamic over its whole range. Raises
-    GraphInvalid where the graph is not what the wire says.
+    Every axis of `recipe.profile` stays dynamic over its whole range. From opset 23 on, attention
+    of transformers' models becomes one node. Raises GraphInvalid where the graph is not what the
+    wire says.
     """
     model = recipe.model
-    axes = {"batch": torch.export.Dim("batch", min=1, max=model.max_batch)} | {
-        axis: torch.export.Dim(axis, min=AXIS_RANGE[axis][0], max=AXIS_RANGE[axis][1])
-        for axis in recipe.axes.values()
+    axes = {
+        axis: torch.export.Dim(axis, min=sizes.min, max=sizes.max)
+        for axis, sizes in recipe.profile.items()
     }
     shapes = {
         tensor.name: {0: axes["batch"]}
@@ -53,7 +62,8 @@ def export_torch(module: nn.Module, recipe: Recipe, path: Path) -> None:
     # The exporter reports on itself, on missing torchvision and on shared axis names; what matters
     # is checked below.
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    with warnings.catch_warnings(), torch.no_grad():
+    fused = opset is not None and opset >= FUSED_ATTENTION
+    with warnings.catch_warnings(), torch.no_grad(), _attention("sdpa" if fused else None, module):
         warnings.simplefilter("ignore")
         try:
             program = torch.onnx.export(
@@ -63,6 +73,7 @@ def export_torch(module: nn.Module, recipe: Recipe, path: Path) -> None:
                 input_names=[tensor.name for tensor in model.inputs],
                 output_names=[tensor.name for tensor in model.outputs],
                 dynamic_shapes=shapes,
+                opset_version=opset,
                 verbose=False,
             )
         except torch.onnx.OnnxExporterError as error:
@@ -73,6 +84,30 @@ def export_torch(module: nn.Module, recipe: Recipe, path: Path) -> None:
         raise GraphInvalid(f"{model.name}: torch.onnx.export gave no program")
     program.save(str(path), external_data=size > _INLINE_LIMIT)
     check_graph(path, recipe)
+
+
+@contextlib.contextmanager
+def _attention(kind: str | None, module: nn.Module) -> Iterator[None]:
+    """Let transformers' models inside `module` compute attention as `kind` for the while."""
+    inner: list[Any] = [p for p in module.modules() if hasattr(p, "set_attn_implementation")]
+    before = [part.config._attn_implementation for part in inner]  # noqa: SLF001 - no public reader
+    if kind is not None:
+        for part in inner:
+            part.set_attn_implementation(kind)
+    try:
+        yield
+    finally:
+        if kind is not None:
+            for part, name in zip(inner, before, strict=True):
+                part.set_attn_implementation(name)
+
+
+def convert_opset(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
+    """`model` in another opset; GraphInvalid where ONNX has no way there."""
+    try:
+        return onnx.version_converter.convert_version(model, opset)
+    except RuntimeError as error:
+        raise GraphInvalid(f"cannot be written in opset {opset}: {error}") from error
 
 
 def check_graph(path: Path, recipe: Recipe) -> None:
@@ -114,7 +149,7 @@ def _check_side(
         raise GraphInvalid(f"{where} are {found}; the contract says {wanted}")
     for value, tensor in zip(values, tensors, strict=True):
         kind = value.type.tensor_type
-        if kind.elem_type != _ELEMENT[tensor.dtype]:
+        if kind.elem_type != ONNX_TYPES[tensor.dtype]:
             raise GraphInvalid(
                 f"{where}: {tensor.name!r} is {TensorProto.DataType.Name(kind.elem_type)}; "
                 f"the contract says {tensor.dtype}"

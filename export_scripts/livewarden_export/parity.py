@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from livewarden_export.errors import ParityBreach
 from livewarden_export.recipe import Precision, Tensors, Tolerance
 from livewarden_export.sample import Case
+from livewarden_export.table import format_rows
 
 Infer = Callable[[Tensors], Mapping[str, NDArray[Any]]]
 
@@ -109,11 +110,7 @@ def format_table(rows: Iterable[Parity]) -> str:
         )
         for row in rows
     ]
-    widths = [max(len(line[i]) for line in [head, *body]) for i in range(len(head))]
-    lines = (
-        "  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)) for line in [head, *body]
-    )
-    return "\n".join(line.rstrip() for line in lines)
+    return format_rows(head, body)
 
 
 def _compare(

