@@ -3,9 +3,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from livewarden_ensemble.policy_file import load_policy
 
 from livewarden_client.wire import LABELS, LEAVES, NSFW_ENCODER
+from livewarden_ensemble.policy import load_policy
 from livewarden_export.decision import (
     CLIPS,
     Decisions,

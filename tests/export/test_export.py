@@ -21,7 +21,7 @@ from livewarden_export.leaf_work import write_leaf
 from livewarden_export.model_file import load_models
 from livewarden_export.openvino import convert_onnx
 from livewarden_export.prototype import SUPPORTED
-from livewarden_export.repository import put_live
+from livewarden_export.publish import put_live
 from livewarden_export.sample import PICTURES, load_frames, tokenize_texts
 from livewarden_export.source import Sources, locate
 from livewarden_export.stamp import read_stamp

@@ -15,7 +15,7 @@ from livewarden_export.decision import load_decision_policy, make_clips
 from livewarden_export.errors import SourceInvalid
 from livewarden_export.export import export_bundle
 from livewarden_export.model_file import load_models
-from livewarden_export.repository import put_live
+from livewarden_export.publish import put_live
 from livewarden_export.source import Sources
 from livewarden_export.stamp import read_stamp
 

@@ -22,7 +22,6 @@ import onnx
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from livewarden_ensemble.policy_file import load_policy
 from onnx import numpy_helper
 
 from livewarden_client import Client, Clip, Text
@@ -34,6 +33,7 @@ from livewarden_ensemble.errors import LivewardenError, ServerFailed
 from livewarden_ensemble.integrity import check_repository, find_orphans
 from livewarden_ensemble.local import LocalLeaves
 from livewarden_ensemble.pipeline import Pipeline
+from livewarden_ensemble.policy import load_policy
 from livewarden_ensemble.server import Server
 from livewarden_export.bundle import (
     LEAVES_FOLDER,
