@@ -187,6 +187,32 @@ def policy_cost(*, policy: Path | None, seconds: float, as_json: bool) -> None:
         Console().print(render_policy(costs))
 
 
+@perf.command()
+@_repository
+@click.option(
+    "--output",
+    type=click.Path(dir_okay=False, writable=True, path_type=Path),
+    required=True,
+    help="SVG file to write.",
+)
+def stream(*, repository: Path | None, output: Path) -> None:
+    """Draw what the shipped policy's memory does to a heated stream of 60 clips.
+
+    \b
+    Example:
+      livewarden perf stream --repository model_repository --output docs/images/stream.svg
+    """  # noqa: D301 - the \b is click's mark for "do not wrap"
+    from livewarden_perf.stream_plot import compare_memory, draw_stream, read_thresholds
+
+    home = repository or _REPOSITORY
+    policy = home.parent / "policies/default.yaml"
+    with _show_progress() as announce:
+        announce("Judging the stream, with memory and without")
+        with_memory, without = compare_memory(home, policy)
+        draw_stream(with_memory, without, read_thresholds(policy), output)
+    click.echo(f"changes of action: {without.changes} without memory, {with_memory.changes} with")
+
+
 @contextmanager
 def _show_progress() -> Iterator[Callable[[str], None]]:
     """Show on stderr what is being done, and turn every error of ours into one line."""
