@@ -210,10 +210,13 @@ def _show_search(bundle: Bundle) -> None:
 
 @contextlib.contextmanager
 def show_progress() -> Iterator[Report]:
-    """A spinner with the current step on a terminal; elsewhere, one line per step."""
+    """A spinner with the current step on a terminal; elsewhere, one line per step.
+
+    Steps that count up ("... 40%") are for terminals: a log would fill with them.
+    """
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield lambda step: console.print(step, highlight=False)
+        yield lambda step: None if step.endswith("%") else console.print(step, highlight=False)
         return
     with console.status("export") as status:
         yield status.update
