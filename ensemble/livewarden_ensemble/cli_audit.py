@@ -53,7 +53,7 @@ def audit() -> None:
 def verify(
     folder: Path, key_file: Path, since: Path | None, *, pruned: bool, as_json: bool
 ) -> None:
-    r"""Find any gap or change in the audit log in FOLDER.
+    """Find any gap or change in the audit log in FOLDER.
 
     Reads every line and writes nothing; servers may go on writing meanwhile. Keep the report
     elsewhere and give it to --since next time: then not even the log's end can be cut off unseen.
@@ -65,7 +65,7 @@ def verify(
       livewarden audit verify audit --keys audit.keys
       livewarden audit verify audit --keys audit.keys --json > monday.json
       livewarden audit verify audit --keys audit.keys --since monday.json
-    """
+    """  # noqa: D301 - the \b is click's mark for "do not wrap"
     # Here and not above, so that --help answers at once.
     import msgspec
     from rich.console import Console

@@ -93,7 +93,7 @@ def dsa(
     until: datetime | None,
     keys: Path | None,
 ) -> None:
-    r"""Write the statement of reasons for a VERDICT, as the EU's database takes it (API v2).
+    """Write the statement of reasons for a VERDICT, as the EU's database takes it (API v2).
 
     VERDICT is a file with a verdict's JSON, or - for standard input. The statement holds nothing
     that a caller wrote. Exit code 2 where none is due, or something it needs is missing.
@@ -103,7 +103,7 @@ def dsa(
       livewarden policy dsa verdict.json --territory EU --language DE
       livewarden moderate --frames a.jpg --json | livewarden policy dsa - --territory DE
       livewarden policy dsa verdict.json --decided restrict --visibility age_restrict
-    """
+    """  # noqa: D301 - the \b is click's mark for "do not wrap"
     # Here and not above, so that --help answers at once.
     from livewarden_client.errors import ServerError
     from livewarden_client.verdict_json import decode_verdict

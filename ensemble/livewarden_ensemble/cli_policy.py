@@ -54,7 +54,7 @@ for _command in (replay, diff, tune, invent, dsa):
 @click.option("--strict", is_flag=True, help="Count warnings as errors.")
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 def check(files: tuple[Path, ...], repository: Path | None, *, strict: bool, as_json: bool) -> None:
-    r"""Check policy FILEs against the schema, and for what looks wrong.
+    """Check policy FILEs against the schema, and for what looks wrong.
 
     Every finding has its file, line and column. Exit codes: 0 no errors; 1 errors; 2 wrong usage.
 
@@ -62,7 +62,7 @@ def check(files: tuple[Path, ...], repository: Path | None, *, strict: bool, as_
     Example:
       livewarden policy check policies/*.yaml
       livewarden policy check new.yaml --strict --repository model_repository
-    """
+    """  # noqa: D301 - the \b is click's mark for "do not wrap"
     # Here and not above, so that --help answers at once.
     from rich.console import Console
 
@@ -171,7 +171,7 @@ def show(
     show_all: bool,
     as_json: bool,
 ) -> None:
-    r"""Show the policy as it applies in one place, and where each value comes from.
+    """Show the policy as it applies in one place, and where each value comes from.
 
     Without --label or --all: the thresholds of every label, and what overrides changed.
 
@@ -180,7 +180,7 @@ def show(
       livewarden policy show --region DE --surface kids
       livewarden policy show --policy new.yaml --surface kids --label hate
       livewarden policy show --region DE --json | jq '.settings["review.random"]'
-    """
+    """  # noqa: D301 - the \b is click's mark for "do not wrap"
     # Here and not above, so that --help answers at once.
     from rich.console import Console
 
@@ -284,7 +284,7 @@ def _name_source(setting: Setting) -> str:
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
 def test(cases: Path, policy_file: Path | None, *, as_json: bool) -> None:
-    r"""Test a policy on the golden cases in the file CASES.
+    """Test a policy on the golden cases in the file CASES.
 
     Exit codes: 0 every case as expected; 1 some are not, or a file is wrong; 2 wrong usage.
 
@@ -292,7 +292,7 @@ def test(cases: Path, policy_file: Path | None, *, as_json: bool) -> None:
     Example:
       livewarden policy test policies/default.cases.yaml
       livewarden policy test policies/default.cases.yaml --policy new.yaml
-    """
+    """  # noqa: D301 - the \b is click's mark for "do not wrap"
     # Here and not above, so that --help answers at once.
     import msgspec
     from rich.console import Console

@@ -78,7 +78,7 @@ def _replay_options(command: Callable[..., None]) -> Callable[..., None]:
 @click.option("--policy", "new", type=_FILE, required=True, help="The policy to replay under.")
 @_replay_options
 def replay(records: Path, new: Path, **output: Any) -> None:
-    r"""Replay RECORDS under a policy, and compare with what was decided live.
+    """Replay RECORDS under a policy, and compare with what was decided live.
 
     A record says what a clip's scores and coverage were, and nothing of its content. Streams keep
     their memory under the new policy, as they would have live.
@@ -87,7 +87,7 @@ def replay(records: Path, new: Path, **output: Any) -> None:
     Example:
       livewarden policy replay records.jsonl --policy new.yaml
       livewarden policy replay records.jsonl --policy new.yaml --html replay.html
-    """
+    """  # noqa: D301 - the \b is click's mark for "do not wrap"
     _compare(records, new, None, **output)
 
 
@@ -97,14 +97,14 @@ def replay(records: Path, new: Path, **output: Any) -> None:
 @click.option("--records", type=_FILE, required=True, help="Recorded clips, one per line.")
 @_replay_options
 def diff(old: Path, new: Path, records: Path, **output: Any) -> None:
-    r"""Show which verdicts on recorded clips the policy NEW decides otherwise than OLD.
+    """Show which verdicts on recorded clips the policy NEW decides otherwise than OLD.
 
     \b
     Example:
       livewarden policy diff old.yaml new.yaml --records records.jsonl
       livewarden policy diff old.yaml new.yaml --records records.jsonl --html diff.html
       livewarden policy diff old.yaml new.yaml --records records.jsonl --changed changed.jsonl
-    """
+    """  # noqa: D301 - the \b is click's mark for "do not wrap"
     _compare(records, new, old, **output)
 
 
@@ -188,7 +188,7 @@ def _compare(
 def tune(
     label: str, target_precision: float, confidence: float, records: Path, *, as_json: bool
 ) -> None:
-    r"""Propose the lowest threshold at which a label is right often enough.
+    """Propose the lowest threshold at which a label is right often enough.
 
     Each record needs `truth`, such as {"hate": true}. The lower bound of precision must reach the
     target; it counts streams, because clips of one stream resemble each other. Exit code 1 where
@@ -197,7 +197,7 @@ def tune(
     \b
     Example:
       livewarden policy tune --label hate --target-precision 0.95 --records labelled.jsonl
-    """
+    """  # noqa: D301 - the \b is click's mark for "do not wrap"
     _check_extra("scipy")
     # Here and not above, so that --help answers at once.
     import msgspec
@@ -259,13 +259,13 @@ def _describe_interval(interval: Interval | None) -> str:
 @click.option("--streams", type=click.IntRange(1), default=200, show_default=True)
 @click.option("--seed", type=int, default=0, show_default=True, help="Same seed, same records.")
 def invent(output: Path, clips: int, streams: int, seed: int) -> None:
-    r"""Invent records with truths, to try policies on without anybody's data.
+    """Invent records with truths, to try policies on without anybody's data.
 
     \b
     Example:
       livewarden policy invent records.jsonl --clips 100000
       livewarden policy diff old.yaml new.yaml --records records.jsonl
-    """
+    """  # noqa: D301 - the \b is click's mark for "do not wrap"
     # Here and not above, so that --help answers at once.
     from rich.console import Console
     from rich.progress import track

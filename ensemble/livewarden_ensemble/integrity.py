@@ -28,9 +28,12 @@ MANIFEST: Final = "manifest.json"
 SCHEMA: Final = "livewarden.bundle/v1"
 SHORT: Final = 16  # digits of the digest that name a bundle
 
-# leaves/<leaf>/openvino/model.xml: what the embedded target serves
+# leaves/<leaf>/openvino/*: what the embedded target serves
 LEAVES_FOLDER: Final = "leaves"
 OPENVINO_FOLDER: Final = "openvino"
+# leaves/<leaf>/tensorrt/model.plan: what the GPU target serves, in a bundle that was built for one
+TENSORRT_FOLDER: Final = "tensorrt"
+PLAN_FILE: Final = "model.plan"
 
 # Triton starts each version of a Python model from a file of this name.
 MODEL_FILE: Final = "model.py"
@@ -149,16 +152,23 @@ def check_release(repository: Path, release: Release, public_key: Path | None = 
         )
     for leaf in LEAVES:
         version = repository / leaf.name / release.versions[leaf.name]
-        check_version(version, folder / LEAVES_FOLDER / leaf.name / OPENVINO_FOLDER, manifest)
+        check_version(version, folder / LEAVES_FOLDER / leaf.name, manifest)
 
 
-def check_version(version: Path, source: Path, manifest: Mapping[str, Any]) -> None:
-    """Raise BundleInvalid unless the folder `version` is `source` with our model.py, and no more.
+def list_served(leaf: Path) -> dict[str, Path]:
+    """What a version folder holds of the bundle's folder `leaf`, by name, for both targets."""
+    openvino, plan = leaf / OPENVINO_FOLDER, leaf / TENSORRT_FOLDER / PLAN_FILE
+    served = {path.name: path for path in sorted(openvino.iterdir())} if openvino.is_dir() else {}
+    return {**served, plan.name: plan} if plan.is_file() else served
 
-    `source` is a folder of the bundle that `manifest` belongs to, and has been checked.
+
+def check_version(version: Path, leaf: Path, manifest: Mapping[str, Any]) -> None:
+    """Raise BundleInvalid unless the folder `version` is what `leaf` serves and our model.py.
+
+    `leaf` is a leaf's folder in the bundle that `manifest` belongs to, and has been checked.
     """
-    bundle = source.parents[2]
-    wanted = {path.name: path for path in source.iterdir()} if source.is_dir() else {}
+    bundle = leaf.parents[1]
+    wanted = list_served(leaf)
     own = {MODEL_FILE: MODEL_CODE, COMPILED: ""}
     found = {path.name for path in version.iterdir()} if version.is_dir() else set()
     for name in sorted(found | wanted.keys() | own.keys()):

@@ -9,15 +9,14 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
+from livewarden_ensemble.integrity import PLAN_FILE, TENSORRT_FOLDER
 from livewarden_export.autocast import write_precision
 from livewarden_export.bundle import ONNX_FILE
 from livewarden_export.errors import PlanFailed
 from livewarden_export.leaf_work import LeafWork, Report, open_onnx
 from livewarden_export.parity import Artefact, Infer, Parity, check_parity, measure_parity
 from livewarden_export.recipe import Precision
-from livewarden_export.tensorrt import PLAN_FILE, PlanExecutor, build_plan, check_engine
-
-TENSORRT_FOLDER: Final = "tensorrt"
+from livewarden_export.tensorrt import PlanExecutor, build_plan, check_engine
 
 # How the engine inspector of one or the other version calls a layer's type.
 _MARKS: Final[Mapping[Precision, tuple[str, ...]]] = MappingProxyType(

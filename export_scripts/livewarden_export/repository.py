@@ -23,9 +23,9 @@ from livewarden_ensemble.integrity import (
     LEAVES_FOLDER,
     MODEL_CODE,
     MODEL_FILE,
-    OPENVINO_FOLDER,
     check_release,
     hold_repository,
+    list_served,
 )
 from livewarden_export.bundle import Bundle, sync_path
 from livewarden_export.errors import ExportFailed
@@ -85,13 +85,13 @@ def stage_release(bundle: Bundle, repository: Path, pointer: Pointer | None) -> 
     """
     version = str(1 + max(_list_versions(repository, pointer), default=0))
     for leaf in LEAVES:
-        source = bundle.folder / LEAVES_FOLDER / leaf.name / OPENVINO_FOLDER
+        served = list_served(bundle.folder / LEAVES_FOLDER / leaf.name)
         target = repository / leaf.name / version
         staged = target.with_name(f"{_STAGING}{version}")
         shutil.rmtree(staged, ignore_errors=True)
         staged.mkdir()
-        for file in sorted(source.iterdir()):
-            _place_file(file, staged / file.name)
+        for name, file in served.items():
+            _place_file(file, staged / name)
         (staged / MODEL_FILE).write_text(MODEL_CODE)
         (staged / COMPILED).touch()
         sync_path(staged / MODEL_FILE)

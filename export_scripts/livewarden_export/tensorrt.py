@@ -25,7 +25,6 @@ from livewarden_export.recipe import NUMPY_DTYPES, Range, Recipe
 
 Progress = Callable[[str, float], None]
 
-PLAN_FILE: Final = "model.plan"
 _WORKSPACE: Final = 4 << 30
 # How long the main thread sleeps between two looks for Ctrl-C.
 _POLL_S: Final = 0.1

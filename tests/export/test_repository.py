@@ -12,6 +12,8 @@ from livewarden_client.wire import LABELS, LEAVES, MODELS, TAXONOMY_VERSION, WIR
 from livewarden_ensemble.bundle import Pointer, Release, Share, read_pointer
 from livewarden_ensemble.errors import BundleInvalid
 from livewarden_ensemble.integrity import (
+    PLAN_FILE,
+    TENSORRT_FOLDER,
     check_repository,
     find_orphans,
     hold_repository,
@@ -33,13 +35,17 @@ from livewarden_export.repository import write_pointer
 CONTRACT = {"wire_version": WIRE_VERSION, "taxonomy": TAXONOMY_VERSION, "labels": list(LABELS)}
 
 
-def _make_bundle(bundles, mark):
+def _make_bundle(bundles, mark, *, plans=False):
     with stage_bundle(bundles) as staged:
         for leaf in LEAVES:
             folder = staged / LEAVES_FOLDER / leaf.name / OPENVINO_FOLDER
             folder.mkdir(parents=True)
             (folder / "model.xml").write_text(f"{leaf.name} {mark}")
             (folder / "model.bin").write_text(mark)
+            if plans:
+                plan = staged / LEAVES_FOLDER / leaf.name / TENSORRT_FOLDER / PLAN_FILE
+                plan.parent.mkdir()
+                plan.write_text(f"plan {mark}")
         return seal_bundle(staged, CONTRACT)
 
 
@@ -65,6 +71,19 @@ def test_pointer_leads_to_the_bundle(tmp_path, repository):
     assert not live["path"].startswith("/")
     assert live["versions"] == {leaf.name: "1" for leaf in LEAVES}
     assert _read_marks(repository) == {"one"}
+
+
+def test_plans_are_served_beside_the_embedded_target(tmp_path, repository):
+    """A bundle built for a GPU serves both targets from one folder, and both are checked."""
+    put_live(_make_bundle(tmp_path / "bundles", "one", plans=True), repository)
+    plan = repository / LEAVES[0].name / "1" / PLAN_FILE
+    assert plan.read_text() == "plan one"
+    assert _read_marks(repository) == {"one"}
+    check_repository(repository)
+    plan.unlink()
+    plan.write_text("plan two")
+    with pytest.raises(BundleInvalid, match=f"{PLAN_FILE}: was changed"):
+        check_repository(repository)
 
 
 def test_files_are_linked_not_copied(tmp_path, repository):
