@@ -46,7 +46,7 @@ def normalise_text(raw: bytes) -> NormalisedText:
     """
     text, state = _read_utf8(raw)
     if text.isascii() and text.isprintable():
-        return _tidy(text, state)
+        return _tidy(_undo_spelling(text), state)
 
     had_invisible = _HIDDEN.search(text) is not None
     if _RLO in text:
@@ -60,7 +60,7 @@ def normalise_text(raw: bytes) -> NormalisedText:
 
     spelt = _WORD.sub(_spell_latin, text)
     return _tidy(
-        _SCRIPT_BORDER.sub(" ", _LATIN_MARKS.sub("", spelt)),
+        _undo_spelling(_SCRIPT_BORDER.sub(" ", _LATIN_MARKS.sub("", spelt))),
         state,
         had_invisible=had_invisible,
         had_confusable=spelt != text,
@@ -89,6 +89,26 @@ def _tidy(
     if not text and state is TextState.OK:
         state = TextState.EMPTY
     return NormalisedText(text, state, had_invisible, had_confusable)
+
+
+# Letters pulled apart, three or more in a row: "k i l l".
+_SPACED: Final = re.compile(r"(?<![^\s])[A-Za-z](?: [A-Za-z0-9]){2,}(?![^\s])")
+# A word of letters with a digit among them or in front: "k1ll", "5end". "mp3", "2nd", "10am" and
+# "covid19" are left as they are.
+_LEET_WORD: Final = re.compile(
+    r"\b(?:[013457](?=[A-Za-z]{3})|[A-Za-z])[A-Za-z0-9]*[A-Za-z013457]\b"
+)
+_LEET_INSIDE: Final = re.compile(r"^[013457]|[A-Za-z][013457]+[A-Za-z]")
+_LEET: Final = str.maketrans("013457", "oieast")
+
+
+def _undo_spelling(text: str) -> str:
+    """Join letters that were pulled apart, and read digits inside a word as the letters meant."""
+    return _LEET_WORD.sub(_read_leet, _SPACED.sub(lambda run: run[0].replace(" ", ""), text))
+
+
+def _read_leet(word: re.Match[str]) -> str:
+    return word[0].translate(_LEET) if _LEET_INSIDE.search(word[0]) else word[0]
 
 
 def _split_word(word: re.Match[str]) -> str:

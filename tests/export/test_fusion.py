@@ -1,75 +1,33 @@
-import math
-
 import numpy as np
 import pytest
 import torch
 
 from livewarden_client.wire import FUSION_CLASSIFIER, LABELS, MODALITIES
-from livewarden_export import prototype
 from livewarden_export.fusion import FusionClassifier
-from livewarden_export.sample import tokenize_texts
-
-WIDTH = FUSION_CLASSIFIER.input("text_embedding").dims[1]
-
-# None of these was looked at when the constants were set.
-ORDINARY = (
-    "hello everyone, great play!",
-    "what a match",
-    "hi chat, how is everybody doing tonight",
-    "can you turn the music down a bit please",
-    "that last round was insane, rematch?",
-    "my sister just got married, so happy",
-    "which graphics card do you have",
-    "this soup needs more salt",
-    "he shot the ball from the halfway line and scored",
-    "we finally beat the final boss after six hours",
-    "the weather in Lisbon is lovely this week",
-    "Morning yoga with Lena, episode 12",
-)
-BLATANT = {
-    "i will find you and kill you": "harassment_threat",
-    "buy cheap crypto, send me your seed phrase": "scam_spam",
-    "i know your address, you will be dead by tomorrow": "harassment_threat",
-    "i am going to end my life tonight": "self_harm",
-    "i sell cocaine and weed, text me": "regulated_goods",
-    "get free spins at our online casino": "gambling",
-    "live sex show, fully naked": "sexual_explicit",
-    "guns for sale, no license, no questions": "weapons",
-}
-
-
-def _embed(rows, seed):
-    vectors = np.random.default_rng(seed).normal(size=(rows, WIDTH)).astype(np.float32)
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-
-
-PROTOTYPES = {
-    label: _embed(1 + index % 4, index) for index, label in enumerate(LABELS) if label != "hate"
-}
-BENIGN = _embed(5, 99)
+from livewarden_export.fusion.head import Shape
 
 
 @pytest.fixture(scope="module")
 def head():
-    """A head over random prototypes, with one label that has none."""
-    return FusionClassifier(PROTOTYPES, BENIGN).eval()
+    """An untrained head whose joint look and curves are not neutral."""
+    torch.manual_seed(1)
+    made = FusionClassifier(Shape(hidden=16, token=8)).eval()
+    made.learned.fill_(1.0)
+    made.item_curve.slope.fill_(1.5)
+    made.clip_curve.shift.fill_(-0.5)
+    return made
 
 
 def _make_inputs(batch, frames, texts, seed=0):
     generator = np.random.default_rng(seed)
-    words = np.stack([_embed(texts, seed + row) for row in range(batch)])
-    # Every other text lies near a prototype, so that high scores occur.
-    for row in range(batch):
-        for column in range(0, texts, 2):
-            label = list(PROTOTYPES)[(row + column) % len(PROTOTYPES)]
-            words[row, column] = words[row, column] * 0.3 + PROTOTYPES[label][0] * 0.7
+    words = generator.normal(size=(batch, texts, 384)).astype(np.float32)
     return {
         "vision_embedding": generator.normal(size=(batch, frames, 1280)).astype(np.float32),
         "vision_logits": generator.normal(scale=4, size=(batch, frames, 1000)).astype(np.float32),
         "nsfw_features": generator.normal(size=(batch, frames, 1024)).astype(np.float32),
         "nsfw_probability": generator.uniform(size=(batch, frames, 1)).astype(np.float32),
         "frame_mask": generator.integers(0, 2, (batch, frames)).astype(np.int32),
-        "text_embedding": words.astype(np.float32),
+        "text_embedding": words / np.linalg.norm(words, axis=-1, keepdims=True),
         "text_kind": generator.integers(0, len(MODALITIES), (batch, texts)).astype(np.int32),
         "nonce": generator.integers(0, 2**62, (batch, 1)),
     }
@@ -82,63 +40,18 @@ def _run(head, inputs):
     return dict(zip(names, (output.numpy() for output in outputs), strict=True))
 
 
-def _score_frame(logits, nsfw):
-    weights = [math.exp(x - max(logits)) for x in logits]
-    scores = []
-    for label in LABELS:
-        group = prototype.PICTURE_CLASSES.get(label, {})
-        score = sum(weights[index] for index in group) / sum(weights)
-        if label == "sexual_explicit":
-            score = max(score, nsfw)
-        if label == "sexual_suggestive":
-            score = max(score, 1 - (1 - nsfw) ** 2)
-        scores.append(score)
-    return scores
-
-
-def _score_text(vector):
-    excess = max(0.0, max(float(row @ vector) for row in BENIGN) - prototype.BENIGN_FLOOR)
-    scores = []
-    for label in LABELS:
-        if label not in PROTOTYPES:
-            scores.append(0.0)
-            continue
-        likeness = max(float(row @ vector) for row in PROTOTYPES[label])
-        logit = likeness - prototype.THRESHOLD - prototype.CONTRAST * excess
-        scores.append(1 / (1 + math.exp(-prototype.SLOPE * logit)))
-    return scores
-
-
-def _score_clip(inputs, row):
-    """The head, slowly: one item, one label, one modality at a time."""
-    modality = [[0.0] * len(LABELS) for _ in MODALITIES]
-    for index, seen in enumerate(inputs["frame_mask"][row]):
-        if seen:
-            scores = _score_frame(
-                inputs["vision_logits"][row, index].tolist(),
-                float(inputs["nsfw_probability"][row, index, 0]),
-            )
-            modality[0] = [max(pair) for pair in zip(modality[0], scores, strict=True)]
-    for index, kind in enumerate(inputs["text_kind"][row]):
-        if kind:
-            scores = _score_text(inputs["text_embedding"][row, index])
-            modality[kind] = [max(pair) for pair in zip(modality[kind], scores, strict=True)]
-    joint = []
-    for column in zip(*modality, strict=True):
-        first, *others = sorted(column, reverse=True)
-        joint.append(1 - (1 - first) * math.prod(1 - m * m for m in others))
-    return modality, joint
-
-
-@pytest.mark.parametrize(("batch", "frames", "texts"), [(1, 1, 1), (2, 3, 5), (4, 6, 2)])
-def test_head_matches_a_plain_loop(head, batch, frames, texts):
-    """The tensor code computes what the docstring says."""
-    inputs = _make_inputs(batch, frames, texts)
+def test_modality_is_its_loudest_item(head):
+    """A modality's score is the largest of its items, one kind of text at a time."""
+    inputs = _make_inputs(4, 5, 6)
     outputs = _run(head, inputs)
-    for row in range(batch):
-        modality, joint = _score_clip(inputs, row)
-        np.testing.assert_allclose(outputs["modality_scores"][row], modality, atol=2e-5)
-        np.testing.assert_allclose(outputs["scores"][row], joint, atol=2e-5)
+    for row in range(4):
+        frames = outputs["frame_scores"][row][inputs["frame_mask"][row] > 0]
+        wanted = frames.max(axis=0) if len(frames) else np.zeros(len(LABELS))
+        np.testing.assert_array_equal(outputs["modality_scores"][row, 0], wanted)
+        for code in range(1, len(MODALITIES)):
+            texts = outputs["text_scores"][row][inputs["text_kind"][row] == code]
+            wanted = texts.max(axis=0) if len(texts) else np.zeros(len(LABELS))
+            np.testing.assert_array_equal(outputs["modality_scores"][row, code], wanted)
     np.testing.assert_array_equal(outputs["echo"], inputs["nonce"])
 
 
@@ -149,7 +62,6 @@ def test_scores_stay_in_range(head):
         assert outputs[name].min() >= 0
         assert outputs[name].max() <= 1
     assert (outputs["scores"] >= outputs["modality_scores"].max(axis=1)).all()
-    assert outputs["scores"].max() > 0.5  # the data reaches high scores at all
 
 
 def test_padding_changes_nothing(head):
@@ -172,83 +84,29 @@ def test_padding_changes_nothing(head):
     assert not outputs["text_scores"][0, 2:].any()
 
 
-def test_nothing_but_padding_scores_zero(executors):
-    """A clip without any item scores 0 on every label in the exported head, never NaN."""
+def test_nothing_but_padding_scores_zero(head):
+    """A clip without any item scores 0 on every label, never NaN."""
     inputs = _make_inputs(2, 1, 1)
     inputs = {name: np.zeros_like(array) for name, array in inputs.items()}
-    outputs = executors["fusion_classifier"].infer(inputs)
+    outputs = _run(head, inputs)
     for name in ("scores", "modality_scores", "frame_scores", "text_scores"):
         assert not outputs[name].any()
 
 
-def test_one_bad_frame_among_many_counts_in_full(head):
-    """Sixty-three clean frames do not dilute the bad one."""
+def test_one_bad_frame_among_many_counts_in_full(executors):
+    """Sixty-three clean frames do not dilute the bad one in the exported reference head."""
     inputs = _make_inputs(1, 64, 1)
+    inputs["vision_logits"][:] = 0
     inputs["nsfw_probability"][:] = 0.01
     inputs["nsfw_probability"][0, 40] = 0.97
     inputs["frame_mask"][:] = 1
     inputs["text_kind"][:] = 0
-    scores = _run(head, inputs)["scores"][0]
-    assert scores[LABELS.index("sexual_explicit")] == pytest.approx(0.97)
+    scores = executors["fusion_classifier"].infer(inputs)["scores"][0]
+    assert scores[LABELS.index("sexual_explicit")] >= 0.96
 
 
-def test_modalities_corroborate(head):
-    """Two modalities at 0.6 say more than one; five weak ones do not add up to a hit."""
-
-    def score(*kinds_at, level):
-        inputs = _make_inputs(1, 1, 1)
-        inputs["frame_mask"][:] = 0
-        vector = PROTOTYPES["violence"][0]
-        target = prototype.THRESHOLD + math.log(level / (1 - level)) / prototype.SLOPE
-        rest = BENIGN[0] - (BENIGN[0] @ vector) * vector
-        rest = _embed(1, 1234)[0] if not rest.any() else rest / np.linalg.norm(rest)
-        away = -rest  # away from the benign sentence, so that it does not count
-        near = target * vector + math.sqrt(1 - target**2) * away
-        inputs["text_embedding"] = np.tile(near, (1, len(kinds_at), 1)).astype(np.float32)
-        inputs["text_kind"] = np.array([kinds_at], np.int32)
-        return _run(head, inputs)["scores"][0, LABELS.index("violence")]
-
-    assert score(1, level=0.6) == pytest.approx(0.6, abs=0.02)
-    assert score(1, 2, level=0.6) == pytest.approx(1 - 0.4 * (1 - 0.36), abs=0.02)
-    assert score(1, 2, 3, 4, level=0.2) < 0.35
-
-
-@pytest.fixture(scope="module")
-def score_texts(executors):
-    """Texts through the served text encoder and fusion head: scores [N, L] for chat."""
-
-    def score(texts):
-        words = executors["text_encoder"].infer(tokenize_texts(texts))["text_embedding"]
-        inputs = _make_inputs(1, 1, len(texts))
-        inputs["frame_mask"][:] = 0
-        inputs["text_embedding"] = words[None]
-        inputs["text_kind"] = np.full((1, len(texts)), MODALITIES.index("chat"), np.int32)
-        return executors["fusion_classifier"].infer(inputs)["text_scores"][0]
-
-    return score
-
-
-def test_ordinary_texts_stay_low(score_texts):
-    """Everyday stream talk is clearly below one half on every label."""
-    worst = score_texts(ORDINARY).max(axis=1)
-    assert dict(zip(ORDINARY, worst, strict=True)) == pytest.approx(
-        dict.fromkeys(ORDINARY, 0.0), abs=0.4
-    )
-
-
-def test_blatant_texts_are_high(score_texts):
-    """A blatant text is above one half on its own label, the two plainest ones by far."""
-    scores = score_texts(tuple(BLATANT))
-    own = {
-        text: row[LABELS.index(label)]
-        for row, (text, label) in zip(scores, BLATANT.items(), strict=True)
-    }
-    assert min(own.values()) > 0.55, own
-    assert min(list(own.values())[:2]) > 0.95
-
-
-def test_examples_are_not_prototypes():
-    """What the tests measure on stands in no table of the head, but for the plainest threat."""
-    known = {text for texts in prototype.PROTOTYPES.values() for text in texts}
-    known |= set(prototype.BENIGN)
-    assert known & {*ORDINARY, *BLATANT} <= {"i will find you and kill you"}
+def test_unsupported_picture_labels_stay_zero(head):
+    """A label that no picture signal supports scores 0 for frames, whatever they show."""
+    outputs = _run(head, _make_inputs(2, 4, 1))
+    assert not outputs["frame_scores"][..., LABELS.index("minor_safety")].any()
+    assert outputs["frame_scores"][..., LABELS.index("scam_spam")].any()
