@@ -11,10 +11,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 from livewarden_client.errors import InvalidClip
 from livewarden_client.wire import (
+    MAX_CLIP_SEQ,
     MAX_FRAME_BYTES,
     MAX_FRAMES,
+    MAX_ID_CHARS,
+    MAX_MS,
+    MAX_STATE_CHARS,
+    MAX_TAG_CHARS,
     MAX_TEXT_BYTES,
     MAX_TEXTS,
+    MIN_UNIX_MS,
     TEXT_KINDS,
     TextKind,
 )
@@ -22,14 +28,6 @@ from livewarden_client.wire import (
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-
-MAX_ID_CHARS: Final = 256
-MAX_TAG_CHARS: Final = 64
-MAX_STATE_CHARS: Final = 16384
-MAX_CLIP_SEQ: Final = 2**53
-MAX_MS: Final = 100_000_000_000_000
-# The year 2001: catches a duration, or seconds, given where a Unix time in ms belongs.
-MIN_UNIX_MS: Final = 1_000_000_000_000
 
 _TAG: Final = re.compile(r"[A-Za-z0-9_.:/-]*")
 

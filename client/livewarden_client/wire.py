@@ -45,6 +45,13 @@ MAX_TEXTS: Final = 64
 MAX_FRAME_BYTES: Final = 8 * 1024 * 1024
 MAX_TEXT_BYTES: Final = 16 * 1024
 MAX_CONTEXT_BYTES: Final = 64 * 1024
+MAX_ID_CHARS: Final = 256
+MAX_TAG_CHARS: Final = 64
+MAX_STATE_CHARS: Final = 16384
+MAX_CLIP_SEQ: Final = 2**53
+MAX_MS: Final = 100_000_000_000_000
+# The year 2001: catches a duration, or seconds, given where a Unix time in ms belongs.
+MIN_UNIX_MS: Final = 1_000_000_000_000
 
 IMAGE_SIDE: Final = 224
 TOKEN_LENGTHS: Final = (16, 32, 64, 128)

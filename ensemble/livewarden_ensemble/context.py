@@ -9,20 +9,25 @@ from typing import Annotated, Any, Final
 import msgspec
 
 from livewarden_client.wire import (
+    MAX_CLIP_SEQ,
     MAX_CONTEXT_BYTES,
     MAX_FRAMES,
+    MAX_ID_CHARS,
+    MAX_MS,
+    MAX_STATE_CHARS,
+    MAX_TAG_CHARS,
     MAX_TEXTS,
+    MIN_UNIX_MS,
     TEXT_KINDS,
     TextKind,
 )
 from livewarden_ensemble.errors import MalformedRequest
 
-_Id = Annotated[str, msgspec.Meta(max_length=256)]
+_Id = Annotated[str, msgspec.Meta(max_length=MAX_ID_CHARS)]
 # `$` alone also matches before a last newline, which would let one into a log line.
-_Tag = Annotated[str, msgspec.Meta(max_length=64, pattern=r"^[A-Za-z0-9_.:/-]*$(?!\n)")]
-# Unix time in ms. The lower bound (the year 2001) catches a duration given where a time belongs.
-_UnixMs = Annotated[int, msgspec.Meta(ge=1_000_000_000_000, le=100_000_000_000_000)]
-_MediaMs = Annotated[int, msgspec.Meta(ge=0, le=100_000_000_000_000)]
+_Tag = Annotated[str, msgspec.Meta(max_length=MAX_TAG_CHARS, pattern=r"^[A-Za-z0-9_.:/-]*$(?!\n)")]
+_UnixMs = Annotated[int, msgspec.Meta(ge=MIN_UNIX_MS, le=MAX_MS)]
+_MediaMs = Annotated[int, msgspec.Meta(ge=0, le=MAX_MS)]
 
 
 class TextInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -55,7 +60,7 @@ class Context(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     request_id: _Id = ""
     stream_id: _Id = ""
-    clip_seq: Annotated[int, msgspec.Meta(ge=0, le=2**53)] = 0
+    clip_seq: Annotated[int, msgspec.Meta(ge=0, le=MAX_CLIP_SEQ)] = 0
     nonce: Annotated[str, msgspec.Meta(max_length=64)] = ""
     captured_at_ms: _UnixMs | None = None
     frame_ts_ms: Annotated[tuple[_MediaMs, ...], msgspec.Meta(max_length=MAX_FRAMES)] = ()
@@ -66,7 +71,7 @@ class Context(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     room: _Tag = ""
     policy: _Tag = ""
     deadline_ms: _UnixMs | None = None
-    state: Annotated[str, msgspec.Meta(max_length=16384)] | None = None
+    state: Annotated[str, msgspec.Meta(max_length=MAX_STATE_CHARS)] | None = None
     options: Options = Options()
     pass_through: Any = None
 

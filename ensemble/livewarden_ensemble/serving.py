@@ -30,7 +30,7 @@ from livewarden_ensemble.leaf import OpenVinoExecutor
 from livewarden_ensemble.leaf_call import Arrays, LeafCall
 from livewarden_ensemble.ledger import Ledger
 from livewarden_ensemble.pipeline import Outcome, Pipeline
-from livewarden_ensemble.policy import Policy
+from livewarden_ensemble.policy import Policy, locate_policy
 from livewarden_ensemble.policy_watcher import PolicyWatcher
 from livewarden_ensemble.routing import Answer, Router
 from livewarden_ensemble.shadow import (
@@ -59,9 +59,7 @@ class ModerationPipeline:
         self._logger = pb.Logger
         self._metrics = _Metrics()
         self._watcher = PolicyWatcher(
-            Path(
-                os.environ.get("LIVEWARDEN_POLICY") or folder.parents[1] / "policies/default.yaml"
-            ),
+            Path(os.environ.get("LIVEWARDEN_POLICY") or locate_policy(folder.parent)),
             on_reloaded=self._report_reloaded,
             on_refused=self._report_refused,
             on_mended=self._report_mended,

@@ -202,10 +202,11 @@ def stream(*, repository: Path | None, output: Path) -> None:
     Example:
       livewarden perf stream --repository model_repository --output docs/images/stream.svg
     """  # noqa: D301 - the \b is click's mark for "do not wrap"
+    from livewarden_ensemble.policy import locate_policy
     from livewarden_perf.stream_plot import compare_memory, draw_stream, read_thresholds
 
     home = repository or _REPOSITORY
-    policy = home.parent / "policies/default.yaml"
+    policy = locate_policy(home)
     with _show_progress() as announce:
         announce("Judging the stream, with memory and without")
         with_memory, without = compare_memory(home, policy)

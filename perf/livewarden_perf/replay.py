@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from livewarden_client.clip import MAX_MS
 from livewarden_client.request import encode_context
+from livewarden_client.wire import MAX_MS
 
 if TYPE_CHECKING:
     from livewarden_client.clip import Clip

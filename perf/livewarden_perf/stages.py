@@ -23,7 +23,7 @@ from livewarden_ensemble.bundle import load_bundle
 from livewarden_ensemble.clip import RawClip
 from livewarden_ensemble.local import LocalLeaves
 from livewarden_ensemble.pipeline import Pipeline
-from livewarden_ensemble.policy import load_policy
+from livewarden_ensemble.policy import load_policy, locate_policy
 from livewarden_perf.errors import MeasurementInvalid
 from livewarden_perf.replay import encode_replay_context
 from livewarden_perf.standard_clip import standard_clip
@@ -138,7 +138,7 @@ def measure_repository(repository: Path, policy: Path | None, seconds: float) ->
     """
     return measure_stages(
         load_bundle(repository / MODERATION.name),
-        load_policy(policy or repository.resolve().parent / "policies/default.yaml"),
+        load_policy(policy or locate_policy(repository)),
         LocalLeaves(repository, threads=1),
         [standard_clip(index) for index in range(_CLIPS)],
         seconds,

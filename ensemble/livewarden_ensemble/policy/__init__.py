@@ -9,7 +9,7 @@ from livewarden_ensemble.policy.engine import decide
 from livewarden_ensemble.policy.hit import NO_HITS, HashHit, Hits, ListHit
 from livewarden_ensemble.policy.layer import EffectivePolicy, Policy, Setting, effective
 from livewarden_ensemble.policy.lint import Finding, lint
-from livewarden_ensemble.policy.load import load_policy
+from livewarden_ensemble.policy.load import load_policy, locate_policy
 
 __all__ = [
     "NO_HITS",
@@ -25,4 +25,5 @@ __all__ = [
     "effective",
     "lint",
     "load_policy",
+    "locate_policy",
 ]

@@ -35,6 +35,11 @@ SECTIONS: Final[Mapping[LayerKind, str]] = {
 }
 
 
+def locate_policy(repository: Path) -> Path:
+    """The policy file that a server on `repository` uses where none is named."""
+    return repository.resolve().parent / "policies" / "default.yaml"
+
+
 def load_policy(path: Path) -> Policy:
     """Load the policy at `path`, with its lists, banks and shadow policies.
 
