@@ -39,6 +39,7 @@ check: setup ## lint, types, and generated files that must be up to date
 	$(BIN)/mypy
 	$(BIN)/livewarden export --check-configs
 	$(BIN)/python -m livewarden_ensemble.schema --check
+	$(BIN)/python scripts/unasync.py --check
 
 format: setup ## let ruff lay out and mend what it can
 	$(BIN)/ruff check --fix .

@@ -36,7 +36,7 @@ def main() -> int:
     ):
         server.wait_ready(120)
         console.print(f"server ready in {time.perf_counter() - started:.1f} s: {server.grpc_url}")
-        with Client(server.grpc_url) as client:
+        with Client(server.grpc_url, on_failure="raise") as client:
             verdict = client.moderate(clip)
     console.print(render_verdict(verdict))
     console.rule("the same as JSON")

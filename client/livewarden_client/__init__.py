@@ -8,19 +8,25 @@ with Client("127.0.0.1:8001") as client:
 
 from __future__ import annotations
 
+from livewarden_client.async_client import AsyncClient
 from livewarden_client.client import Client
 from livewarden_client.clip import Clip, Text
+from livewarden_client.credentials import Credentials
 from livewarden_client.errors import FarSideFailed, Misuse, ModerationError
 from livewarden_client.fake import FakeTransport
+from livewarden_client.hook import Hook
 from livewarden_client.transport import Transport
 from livewarden_client.verdict import Verdict
 from livewarden_client.verdict_json import verdict_to_json
 
 __all__ = [
+    "AsyncClient",
     "Client",
     "Clip",
+    "Credentials",
     "FakeTransport",
     "FarSideFailed",
+    "Hook",
     "Misuse",
     "ModerationError",
     "Text",

@@ -8,8 +8,9 @@ from typing import Final
 import click
 from rich.console import Console
 
-from livewarden_client.client import DEFAULT_TIMEOUT, DEFAULT_URL, Client
+from livewarden_client.client import Client
 from livewarden_client.clip import Clip, Text
+from livewarden_client.connect import DEFAULT_TIMEOUT, DEFAULT_URL
 from livewarden_client.errors import FarSideFailed, Misuse
 from livewarden_client.render import render_verdict
 from livewarden_client.verdict_json import verdict_to_json
@@ -82,6 +83,7 @@ class _Refused(click.ClickException):
 @click.option("--region", default="", help="Where it is shown, for example DE.")
 @click.option("--surface", default="", help="Where in the product, for example live.")
 @click.option("--audience", default="", help="Who watches, for example teen.")
+@click.option("--room", default="", help="Which room or channel, for example kids.")
 @click.option("--policy", default="", help="Policy to judge by; the server's default otherwise.")
 @click.option("--stream-id", default="", help="The stream that the clip belongs to.")
 @click.option("--clip-seq", default=0, show_default=True, help="The clip's place in the stream.")
@@ -98,6 +100,7 @@ def moderate(
     region: str,
     surface: str,
     audience: str,
+    room: str,
     policy: str,
     stream_id: str,
     clip_seq: int,
@@ -122,11 +125,12 @@ def moderate(
             region=region,
             surface=surface,
             audience=audience,
+            room=room,
             policy=policy,
             stream_id=stream_id,
             clip_seq=clip_seq,
         )
-        with Client(url, timeout=timeout) as client:
+        with Client(url, timeout=timeout, on_failure="raise") as client:
             verdict = client.moderate(clip)
     except Misuse as error:
         raise _Refused(str(error)) from error

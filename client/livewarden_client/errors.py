@@ -5,7 +5,8 @@
     │   ├── InvalidRequest    an argument is wrong, or the server refused a field of the request
     │   │   └── InvalidClip   a field of the clip is wrong; nothing was sent
     │   ├── AccessDenied      the server wants other credentials
-    │   └── ClientClosed      the client was closed before the call
+    │   ├── ClientClosed      the client was closed before the call
+    │   └── WrongPlace        the client belongs to another process or event loop
     └── FarSideFailed         the far side failed: the clip itself may be fine
         ├── Unavailable       no server answered, or the one that did has lost a process
         ├── Overloaded        the server, or this client, refuses more work for now
@@ -19,6 +20,7 @@ No message holds a caller's text or pixels: messages reach logs.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
 
@@ -52,8 +54,17 @@ class ClientClosed(Misuse):
     """The client was closed; a closed client stays closed."""
 
 
+class WrongPlace(Misuse):
+    """The client was made in another process or event loop; each needs one of its own."""
+
+
 class FarSideFailed(ModerationError):
-    """There is no verdict, and the clip is not the reason."""
+    """There is no verdict, and the clip is not the reason.
+
+    `retry_after` is how many seconds to leave the server alone, None where nobody said.
+    """
+
+    retry_after: float | None = None
 
 
 class Unavailable(FarSideFailed):
@@ -74,6 +85,45 @@ class CrossedReply(FarSideFailed):
 
 class ServerError(FarSideFailed):
     """The server failed inside, or its answer is not a verdict that this client can read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Remedy:
+    """What the client does about an error of one attempt.
+
+    `retries` is how often a call may be sent again after it. `strike` counts it against the
+    endpoint. `code` names it in the synthetic verdict, in metrics and in spans.
+    """
+
+    code: str
+    retries: int
+    strike: bool
+
+
+MAX_RETRIES: Final = 2
+
+# Scoring changes nothing on the server, so to send again is always safe; it is done where it
+# helps. Misuse is final. A call that got no answer in time is sent to another endpoint only.
+REMEDIES: Final[dict[type[ModerationError], Remedy]] = {
+    InvalidRequest: Remedy("invalid_request", retries=0, strike=False),
+    InvalidClip: Remedy("invalid_clip", retries=0, strike=False),
+    AccessDenied: Remedy("access_denied", retries=0, strike=False),
+    ClientClosed: Remedy("client_closed", retries=0, strike=False),
+    WrongPlace: Remedy("wrong_place", retries=0, strike=False),
+    Unavailable: Remedy("unavailable", retries=MAX_RETRIES, strike=True),
+    Overloaded: Remedy("overloaded", retries=1, strike=False),
+    DeadlineExceeded: Remedy("deadline_exceeded", retries=MAX_RETRIES, strike=True),
+    CrossedReply: Remedy("crossed_reply", retries=1, strike=True),
+    ServerError: Remedy("server_error", retries=0, strike=True),
+    # What a foreign transport raises beside them.
+    Misuse: Remedy("misuse", retries=0, strike=False),
+    ModerationError: Remedy("failed", retries=0, strike=True),
+}
+
+
+def find_remedy(kind: type[ModerationError]) -> Remedy:
+    """Find the remedy for an error of class `kind`: its own, or that of its nearest base."""
+    return next(REMEDIES[base] for base in kind.__mro__ if base in REMEDIES)
 
 
 _Translation = tuple[type[ModerationError], str]

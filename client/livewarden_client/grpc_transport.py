@@ -7,6 +7,7 @@ the callback, so that only the interpreter's lock keeps two threads' answers apa
 
 from __future__ import annotations
 
+import math
 import struct
 from concurrent.futures import Future
 from functools import partial
@@ -19,12 +20,21 @@ from tritonclient.grpc import (
     service_pb2_grpc,
 )
 
-from livewarden_client.errors import ClientClosed, ModerationError, ServerError, translate_status
+from livewarden_client.errors import (
+    ClientClosed,
+    FarSideFailed,
+    ModerationError,
+    ServerError,
+    translate_status,
+)
 from livewarden_client.wire import MODERATION
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
+    from livewarden_client.address import Address
+    from livewarden_client.connect import Compression
+    from livewarden_client.credentials import Credentials
     from livewarden_client.request import Request
 
 # Seconds after which an RPC is given up on the wire. Triton 2.51 dies of calls that end early,
@@ -42,7 +52,17 @@ CHANNEL_OPTIONS: Final = (
     ("grpc.keepalive_time_ms", 330_000),
     ("grpc.keepalive_timeout_ms", 20_000),
     ("grpc.keepalive_permit_without_calls", 0),
+    # By default a channel waits up to 120 s before it tries a server that was away again.
+    ("grpc.initial_reconnect_backoff_ms", 200),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+    ("grpc.min_reconnect_backoff_ms", 5_000),
+    # Else a new channel to the same server would share the connection of the old one.
+    ("grpc.use_local_subchannel_pool", 1),
 )
+
+_CODES: Final = {"gzip": grpc.Compression.Gzip, "deflate": grpc.Compression.Deflate}
+
+_MAX_DIGITS: Final = 9
 
 _VERDICT: Final = MODERATION.output("verdict").name
 # BYTES of KServe v2: every element after its length.
@@ -50,18 +70,39 @@ _LENGTH: Final = struct.Struct("<I")
 
 
 class GrpcTransport:
-    """Carries requests to the tritonserver at `target`, over one plain-text channel."""
+    """Carries requests to the tritonserver at `target`, over one channel of its own.
 
-    def __init__(self, target: str) -> None:
-        self._channel = grpc.insecure_channel(target, options=CHANNEL_OPTIONS)
+    `address` is what the caller named; its host is what the server's certificate must be for.
+    """
+
+    def __init__(
+        self,
+        target: str,
+        address: Address | None = None,
+        credentials: Credentials | None = None,
+        compression: Compression | None = None,
+    ) -> None:
+        options: list[tuple[str, Any]] = [*CHANNEL_OPTIONS]
+        if address is not None and address.url != target:
+            options.append(("grpc.default_authority", f"{address.host}:{address.port}"))
+            options.append(("grpc.ssl_target_name_override", address.host))
+        self._channel = _open_channel(
+            target, options, credentials, None if compression is None else _CODES[compression]
+        )
         self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
+        token = credentials.token if credentials is not None else ""
+        self._headers = (("authorization", f"Bearer {token}"),) if token else ()
 
     def infer(self, request: Request) -> Future[bytes]:
         """Send `request`; see Transport."""
         answer: Future[bytes] = Future()
         wire_timeout = max(MIN_WIRE_TIMEOUT, WIRE_TIMEOUTS * request.timeout)
         try:
-            call = self._stub.ModelInfer.future(encode_request(request), timeout=wire_timeout)
+            call = self._stub.ModelInfer.future(
+                encode_request(request),
+                timeout=wire_timeout,
+                metadata=(*self._headers, *request.headers) or None,
+            )
         except ValueError as error:
             raise ClientClosed("the channel is closed; make a new Client") from error
         call.add_done_callback(partial(_settle, answer))
@@ -70,15 +111,25 @@ class GrpcTransport:
     def is_ready(self, timeout: float) -> bool:
         """Ask server and model; see Transport."""
         model = service_pb2.ModelReadyRequest(name=MODERATION.name)
+        ask = {"timeout": timeout, "metadata": self._headers or None}
         try:
-            server_ready = self._stub.ServerReady(service_pb2.ServerReadyRequest(), timeout=timeout)
-            return bool(server_ready.ready and self._stub.ModelReady(model, timeout=timeout).ready)
+            server_ready = self._stub.ServerReady(service_pb2.ServerReadyRequest(), **ask)
+            return bool(server_ready.ready and self._stub.ModelReady(model, **ask).ready)
         except grpc.RpcError as error:
             raise translate_status(error.code().name, error.details() or "") from error
 
     def close(self) -> None:
         """Close the channel; see Transport."""
         self._channel.close()
+
+
+def _open_channel(
+    target: str, options: list[tuple[str, Any]], credentials: Credentials | None, compression: Any
+) -> Any:
+    if credentials is None or not credentials.tls:
+        return grpc.insecure_channel(target, options=options, compression=compression)
+    ssl = grpc.ssl_channel_credentials(credentials.ca, credentials.key, credentials.certificate)
+    return grpc.secure_channel(target, ssl, options=options, compression=compression)
 
 
 def encode_request(request: Request) -> Any:
@@ -114,11 +165,34 @@ def _settle(answer: Future[bytes], call: Any) -> None:
     try:
         answer.set_result(_read_verdict(call.result()))
     except grpc.RpcError as error:
-        _fail(answer, translate_status(error.code().name, error.details() or ""), error)
+        failure = translate_status(error.code().name, error.details() or "")
+        if isinstance(failure, FarSideFailed):
+            failure.retry_after = read_retry_after(error.trailing_metadata() or ())
+        _fail(answer, failure, error)
     except grpc.FutureCancelledError as error:
         _fail(answer, translate_status("CANCELLED", ""), error)
     except ServerError as error:
         answer.set_exception(error)
+
+
+# How servers and gateways say when to come back, and how many of it make a second.
+_RETRY_AFTER: Final = {"grpc-retry-pushback-ms": 1000, "retry-after-ms": 1000, "retry-after": 1}
+
+
+def read_retry_after(metadata: Iterable[tuple[str, str | bytes]]) -> float | None:
+    """Read the seconds that the far side wants to be left alone; infinite for "do not retry".
+
+    A negative pushback, or one that is no number, means that (gRFC A6). None where nothing is said.
+    """
+    given = dict(metadata)
+    for name, per_second in _RETRY_AFTER.items():
+        value = given.get(name)
+        if isinstance(value, str):
+            if value.isascii() and value.isdigit() and len(value) <= _MAX_DIGITS:
+                return int(value) / per_second
+            if name == "grpc-retry-pushback-ms":
+                return math.inf
+    return None
 
 
 def _fail(answer: Future[bytes], error: ModerationError, cause: Exception) -> None:

@@ -37,7 +37,7 @@ _PANEL_WIDTH: Final = 78
 
 
 def render_verdict(verdict: Verdict) -> RenderableType:
-    """Render `verdict`: action, labels, reasons, coverage, provenance, timings.
+    """Render `verdict`: action, labels, reasons, remarks, coverage, provenance, timings.
 
     A label's thresholds are those for review, restrict and block. Times are those in the stream.
     Nothing from the verdict is read as markup, and control characters are shown as `·`.
@@ -47,6 +47,7 @@ def render_verdict(verdict: Verdict) -> RenderableType:
         _render_labels(verdict),
         "",
         *(_line("reason", text, STYLES[action]) for action, text in _list_reasons(verdict)),
+        *(_line(name, ", ".join(items)) for name, items in _list_remarks(verdict) if items),
         *(_line("coverage", text) for text in _list_coverage(verdict.coverage)),
         _line("made by", _describe_provenance(verdict)),
         _line("timings", _describe_timings(verdict)),
@@ -119,6 +120,12 @@ def _find_strongest(label: LabelVerdict, evidence: tuple[Evidence, ...]) -> tupl
 def _list_reasons(verdict: Verdict) -> Iterator[tuple[Action, str]]:
     for reason in verdict.reasons:
         yield reason.action, f"{reason.action}: {reason.message} [{reason.code}]"
+
+
+def _list_remarks(verdict: Verdict) -> Iterator[tuple[str, tuple[str, ...]]]:
+    yield "shown as", verdict.visibility
+    yield "review", verdict.review
+    yield "flags", verdict.flags
 
 
 def _list_coverage(coverage: Coverage) -> Iterator[str]:

@@ -31,7 +31,7 @@ class Request:
     """What a transport sends for one call: the inputs of the model `moderation`, batch axis off.
 
     `context` is the JSON. `timeout` is how many seconds the caller waits; a transport must not
-    cancel the RPC then, because cancelled RPCs can kill a Triton 2.51.
+    cancel the RPC then, because cancelled RPCs can kill a Triton 2.51. `headers` is gRPC metadata.
     """
 
     request_id: str
@@ -41,28 +41,35 @@ class Request:
     frames: tuple[bytes, ...] = ()
     texts: tuple[bytes, ...] = ()
     frames_rgb: NDArray[np.uint8] | None = None
+    headers: tuple[tuple[str, str], ...] = ()
 
     def __repr__(self) -> str:
         return f"Request(request_id={self.request_id!r}, timeout={self.timeout:g})"
 
 
-def build_request(clip: Clip, timeout: float) -> Request:
+def build_request(
+    clip: Clip,
+    timeout: float,
+    request_id: str = "",
+    headers: tuple[tuple[str, str], ...] = (),
+) -> Request:
     """Build the request for `clip`, with a fresh nonce and a deadline `timeout` seconds from now.
 
-    Raises InvalidClip where the context is over 64 KiB.
+    An empty `request_id` means the clip's own, or a fresh one. Raises InvalidClip where the
+    context is over 64 KiB.
     """
-    request_id = clip.request_id or str(uuid.uuid4())
+    request_id = request_id or clip.request_id or str(uuid.uuid4())
     nonce = secrets.token_hex(8)
     deadline_ms = int((time.time() + timeout) * 1000)
-    context = encode_context(clip, request_id, nonce, deadline_ms)
     return Request(
         request_id=request_id,
         nonce=nonce,
         timeout=timeout,
-        context=context,
+        context=encode_context(clip, request_id, nonce, deadline_ms),
         frames=tuple(clip.frames),
         texts=tuple(text.encode() for text in clip.texts),
         frames_rgb=clip.frames_rgb,
+        headers=headers,
     )
 
 

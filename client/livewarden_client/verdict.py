@@ -173,5 +173,6 @@ class Verdict:
     review: tuple[str, ...] = ()
     flags: tuple[str, ...] = ()
     cooldown_until_ms: int | None = None
-    pass_through: Any = None
+    # Left out of the repr, which ends up in logs: it is the caller's own content.
+    pass_through: Any = field(default=None, repr=False)
     schema: str = VERDICT_SCHEMA

@@ -87,7 +87,6 @@ def _decoder(kind: Any) -> _Decode:
 
 
 def _scalar(name: str, *accepted: type) -> _Decode:
-    # By exact type: bool is an int to isinstance, and no number to JSON.
     def decode(value: Any) -> Any:
         if type(value) in accepted:
             return value
@@ -112,8 +111,8 @@ def _json_name(value: object) -> str:
 def _decode_object(kind: Any) -> _Decode:
     hints = get_type_hints(kind)
     plan = [
-        (field.name, _AS_IS.get(hints[field.name]), _decoder(hints[field.name]), _default_of(field))
-        for field in fields(kind)
+        (name, _list_as_is(hints[name]), _decoder(hints[name]), _default_of(field))
+        for name, field in ((field.name, field) for field in fields(kind))
     ]
 
     def decode(value: Any) -> Any:
@@ -122,7 +121,7 @@ def _decode_object(kind: Any) -> _Decode:
         given = []
         for name, as_is, decode_field, default in plan:
             item = value.get(name, MISSING)
-            if type(item) is as_is:
+            if type(item) in as_is:
                 given.append(item)
             elif item is MISSING:
                 given.append(default(name))
@@ -178,14 +177,14 @@ def _expect_array(value: Any) -> list[Any]:
 
 
 def _decode_mapping(arguments: tuple[Any, ...]) -> _Decode:
-    decode_item, as_is = _decoder(arguments[1]), _AS_IS.get(arguments[1])
+    decode_item, as_is = _decoder(arguments[1]), _list_as_is(arguments[1])
 
     def decode(value: Any) -> dict[str, Any]:
         if type(value) is not dict:
             raise _MismatchError(f"expected an object, got {_json_name(value)}")
         try:
             return {
-                name: item if type(item) is as_is else decode_item(item)
+                name: item if type(item) in as_is else decode_item(item)
                 for name, item in value.items()
             }
         except _MismatchError as error:
@@ -204,19 +203,20 @@ def _decode_literal(arguments: tuple[Any, ...]) -> _Decode:
 
 
 def _decode_union(arguments: tuple[Any, ...]) -> _Decode:
-    decoders = [_decoder(argument) for argument in arguments]
+    given = [argument for argument in arguments if argument is not NoneType]
+    if len(given) != 1:
+        raise TypeError(f"a verdict's field may be of one type or null, not {arguments}")
+    decode_given = _decoder(given[0])
+    return lambda value: None if value is None else decode_given(value)
 
-    def decode(value: Any) -> Any:
-        for decode_as in decoders[:-1]:
-            try:
-                return decode_as(value)
-            except _MismatchError:
-                continue
-        return decoders[-1](value)
 
-    # `X | None` is tried the other way round: null is cheap to know, and errors then tell of X.
-    decoders.sort(key=lambda one: one is not _SCALARS[NoneType])
-    return decode
+def _list_as_is(kind: Any) -> frozenset[type]:
+    """List the types whose JSON values need no decoding to be a `kind`: no call for each of them.
+
+    They are told by exact type: bool is an int to isinstance, and no number to JSON.
+    """
+    parts = get_args(kind) if get_origin(kind) in {Union, UnionType} else (kind,)
+    return frozenset(part for part in parts if part in {str, int, bool, float, NoneType})
 
 
 _SCALARS: Final[Mapping[Any, _Decode]] = {
@@ -227,9 +227,6 @@ _SCALARS: Final[Mapping[Any, _Decode]] = {
     NoneType: _scalar("null", NoneType),
     float: _decode_float,
 }
-
-# Types whose JSON values of that very type need no decoding: most of a verdict, and no call each.
-_AS_IS: Final[Mapping[Any, type]] = {kind: kind for kind in (str, int, bool, float)}
 
 _GENERICS: Final[Mapping[Any, Callable[[tuple[Any, ...]], _Decode]]] = {
     tuple: _decode_tuple,

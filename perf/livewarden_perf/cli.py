@@ -187,6 +187,48 @@ def policy_cost(*, policy: Path | None, seconds: float, as_json: bool) -> None:
         Console().print(render_policy(costs))
 
 
+@perf.command("client")
+@click.option("--url", metavar="HOST:PORT", help="gRPC address of a server that is up already.")
+@_repository
+@click.option(
+    "--seconds",
+    type=click.FloatRange(min=0, min_open=True),
+    default=10.0,
+    show_default=True,
+    help="How long to measure.",
+)
+@_as_json
+def client_cost(*, url: str | None, repository: Path | None, seconds: float, as_json: bool) -> None:
+    """Measure what the client costs per call over tritonclient alone, on a small clip.
+
+    \b
+    Example:
+      livewarden perf client
+      livewarden perf client --url 127.0.0.1:8001 --json
+    """  # noqa: D301 - the \b is click's mark for "do not wrap"
+    from livewarden_ensemble.server import Server
+    from livewarden_perf.client_cost import (
+        describe_client_cost,
+        measure_client,
+        render_client_cost,
+    )
+
+    with _show_progress() as announce:
+        announce(f"Asking in turns for {seconds:g} s")
+        if url is not None:
+            cost = measure_client(url, seconds)
+        else:
+            with Server(
+                repository or _REPOSITORY, grpc_port=0, http_port=0, metrics_port=0
+            ) as server:
+                server.wait_ready(120)
+                cost = measure_client(server.grpc_url, seconds)
+    if as_json:
+        click.echo(json.dumps(describe_client_cost(cost), indent=2))
+    else:
+        Console().print(render_client_cost(cost))
+
+
 @perf.command()
 @_repository
 @click.option(

@@ -48,7 +48,7 @@ def run_smoke(
     """
     clips = [standard_clip(index) for index in range(CLIPS)]
     try:
-        with Client(url, timeout=_PROBE_S) as client:
+        with Client(url, timeout=_PROBE_S, on_failure="raise") as client:
             verdict = client.moderate(clips[0])
     except ModerationError as error:
         raise MeasurementInvalid(f"{url} gives no verdict: {error}") from error

@@ -45,7 +45,7 @@ def test_verdict_is_printed_for_people(kserve: Any, tmp_path: Path) -> None:
         *("--url", kserve.address, "--frames", str(tmp_path / "a.jpg"), str(tmp_path / "b.png")),
         *("--text", "chat:hello: you", "asr:", "--title", "My stream", "--region", "DE"),
         *("--surface", "live", "--audience", "teen", "--policy", "p", "--stream-id", "s1"),
-        *("--clip-seq", "4"),
+        *("--clip-seq", "4", "--room", "kids"),
     )
     assert result.exit_code == 0
     assert "B L O C K" in result.stdout
@@ -56,8 +56,8 @@ def test_verdict_is_printed_for_people(kserve: Any, tmp_path: Path) -> None:
     assert sent["texts"] == b"\x09\0\0\0My stream\x0a\0\0\0hello: you\0\0\0\0"
     context = kserve.read_context(request)
     assert context["texts"] == [{"kind": "title"}, {"kind": "chat"}, {"kind": "asr"}]
-    named = ("region", "surface", "audience", "policy", "stream_id", "clip_seq")
-    assert [context[name] for name in named] == ["DE", "live", "teen", "p", "s1", 4]
+    named = ("region", "surface", "audience", "room", "policy", "stream_id", "clip_seq")
+    assert [context[name] for name in named] == ["DE", "live", "teen", "kids", "p", "s1", 4]
 
 
 def test_verdict_is_printed_as_json(kserve: Any) -> None:

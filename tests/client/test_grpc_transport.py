@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import threading
 import time
@@ -11,7 +12,7 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
-from tritonclient.grpc import InferInput
+from tritonclient.grpc import InferInput, service_pb2_grpc
 from tritonclient.utils import deserialize_bytes_tensor
 
 from livewarden_client import Client, Clip, Text
@@ -19,10 +20,12 @@ from livewarden_client.errors import (
     BY_STATUS,
     ClientClosed,
     DeadlineExceeded,
+    InvalidRequest,
+    Overloaded,
     ServerError,
     Unavailable,
 )
-from livewarden_client.grpc_transport import GrpcTransport, encode_request
+from livewarden_client.grpc_transport import GrpcTransport, encode_request, read_retry_after
 from livewarden_client.request import build_request
 from livewarden_client.wire import MODERATION
 
@@ -79,14 +82,14 @@ def test_pixels_are_sent_in_row_major_order() -> None:
 
 def test_clip_gets_its_verdict(kserve: Any) -> None:
     """A clip goes through gRPC and comes back as a verdict under its own id."""
-    with Client(kserve.address) as client:
+    with Client(kserve.address, on_failure="raise") as client:
         assert client.moderate(Clip([b"jpeg"], request_id="r1")).request_id == "r1"
 
 
 def test_large_clip_passes(kserve: Any) -> None:
     """24 MB of frames pass: gRPC's own limit of 4 MB is not ours."""
     frames = [bytes(8_000_000)] * 3
-    with Client(kserve.address) as client:
+    with Client(kserve.address, on_failure="raise") as client:
         client.moderate(Clip(frames), timeout=60)
     assert len(read_inputs(kserve.requests[0])["frames"][2]) == 3 * (8_000_000 + 4)
 
@@ -100,7 +103,10 @@ def test_each_thread_gets_its_own_verdict(kserve: Any) -> None:
 
     kserve.answer = answer_late
     ids = [f"r{index}" for index in range(320)]
-    with Client(kserve.address, timeout=60) as client, ThreadPoolExecutor(16) as pool:
+    with (
+        Client(kserve.address, timeout=60, on_failure="raise") as client,
+        ThreadPoolExecutor(16) as pool,
+    ):
         got = list(pool.map(lambda name: client.moderate(Clip(request_id=name)).request_id, ids))
     assert got == ids
 
@@ -116,7 +122,7 @@ def test_short_timeout_does_not_cancel_the_rpc(kserve: Any) -> None:
         return kserve.echo(request)
 
     kserve.answer = hold
-    client = Client(kserve.address)
+    client = Client(kserve.address, on_failure="raise")
     with pytest.raises(DeadlineExceeded):
         client.moderate(Clip(), timeout=0.2)
     release.set()
@@ -130,7 +136,7 @@ def test_status_of_the_server_becomes_a_typed_error(kserve: Any, status: grpc.St
     """Each status that a server can send ends as the class of the table, with its cause."""
     kserve.answer = lambda _request, context: context.abort(status, "details")
     with (
-        Client(kserve.address) as client,
+        Client(kserve.address, on_failure="raise") as client,
         pytest.raises(BY_STATUS[status.name][0]) as caught,
     ):
         client.moderate(Clip(request_id="r1"))
@@ -141,7 +147,7 @@ def test_status_of_the_server_becomes_a_typed_error(kserve: Any, status: grpc.St
 
 def test_nobody_there_is_unavailable() -> None:
     """A port where nothing listens ends as Unavailable, and as not ready."""
-    with Client("127.0.0.1:1") as client:
+    with Client("127.0.0.1:1", on_failure="raise") as client:
         with pytest.raises(Unavailable):
             client.moderate(Clip())
         assert client.is_ready() is False
@@ -163,13 +169,16 @@ def test_answer_without_verdict_is_a_server_error(kserve: Any, edit: str) -> Non
                 del response.outputs[:]
 
     kserve.damage = damage
-    with Client(kserve.address) as client, pytest.raises(ServerError, match="'verdict'"):
+    with (
+        Client(kserve.address, on_failure="raise") as client,
+        pytest.raises(ServerError, match="'verdict'"),
+    ):
         client.moderate(Clip())
 
 
 def test_readiness_is_that_of_server_and_model(kserve: Any) -> None:
     """A client is ready when the server and the model `moderation` are."""
-    with Client(kserve.address) as client:
+    with Client(kserve.address, on_failure="raise") as client:
         assert client.is_ready() is True
         kserve.ready = False
         assert client.is_ready() is False
@@ -198,3 +207,49 @@ def test_close_ends_what_is_on_the_wire(kserve: Any) -> None:
     with pytest.raises(Unavailable):
         answer.result(30)
     release.set()
+
+
+@pytest.mark.parametrize(
+    ("metadata", "seconds"),
+    [
+        ((), None),
+        ((("grpc-retry-pushback-ms", "1500"),), 1.5),
+        ((("grpc-retry-pushback-ms", "-1"),), math.inf),
+        ((("grpc-retry-pushback-ms", "soon"),), math.inf),
+        ((("retry-after", "2"),), 2.0),
+        ((("retry-after-ms", "250"), ("retry-after", "9")), 0.25),
+        ((("retry-after", "Wed, 21 Oct 2026 07:28:00 GMT"),), None),
+        ((("retry-after", "9" * 40),), None),
+        ((("retry-after", "\u00b2"),), None),
+    ],
+)
+def test_pause_that_the_far_side_wants_is_read(metadata: Any, seconds: float | None) -> None:
+    """Pushback as gRFC A6 has it, and a gateway's retry-after; what is neither is no pause."""
+    assert read_retry_after(metadata) == seconds
+
+
+def test_overload_tells_the_caller_when_to_come_back(kserve: Any) -> None:
+    """Backpressure: Overloaded carries the pause, and no retry is sent before it is over."""
+
+    def answer(_request: Any, context: grpc.ServicerContext) -> Any:
+        context.set_trailing_metadata((("retry-after", "30"),))
+        context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "slow down")
+
+    kserve.answer = answer
+    with Client(kserve.address, on_failure="raise") as client, pytest.raises(Overloaded) as caught:
+        client.moderate(Clip())
+    assert caught.value.retry_after == 30.0
+    assert len(kserve.requests) == 1
+
+
+def test_request_too_large_for_the_far_side_is_misuse(kserve: Any) -> None:
+    """A request over the server's limit is the caller's to change, and is sent once."""
+    server = grpc.server(
+        ThreadPoolExecutor(1), options=[("grpc.max_receive_message_length", 100_000)]
+    )
+    service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(kserve, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    with Client(f"127.0.0.1:{port}") as client, pytest.raises(InvalidRequest, match="larger"):
+        client.moderate(Clip([bytes(200_000)]))
+    server.stop(grace=None).wait()

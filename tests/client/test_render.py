@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -50,6 +51,21 @@ def test_strongest_modality_comes_with_its_place(verdict: Verdict) -> None:
     visual = replace(verdict.labels[0], per_modality={"visual": 0.9, "ocr": 0.4})
     text = render(replace(verdict, labels=(visual,)))
     assert "frames[63] 7200.0s" in text
+
+
+def test_remarks_are_shown_where_there_are_any(verdict: Verdict) -> None:
+    """How it is carried out, why a person should look, and the flags; no empty lines."""
+    given = replace(
+        verdict,
+        visibility=("age_restrict", "demote"),
+        review=("uncertain",),
+        flags=("clip.duplicate", "state.expired"),
+    )
+    text = render(given)
+    assert re.search(r"shown as +age_restrict, demote$", text, re.MULTILINE)
+    assert re.search(r"review +uncertain$", text, re.MULTILINE)
+    assert re.search(r"flags +clip\.duplicate, state\.expired$", text, re.MULTILINE)
+    assert not re.search(r"^ *(shown as|flags)", render(verdict), re.MULTILINE)
 
 
 def test_it_fits_80_columns(verdict: Verdict) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -188,3 +189,8 @@ def test_what_is_no_verdict_is_a_server_error(raw: bytes) -> None:
         decode_verdict(raw)
     assert "secret" not in str(caught.value)
     assert caught.value.__cause__ is None
+
+
+def test_repr_shows_nothing_that_the_caller_passed_through(verdict: Verdict) -> None:
+    """A verdict in a log line must not carry the caller's own content."""
+    assert "secret" not in repr(replace(verdict, pass_through={"note": "secret"}))

@@ -47,7 +47,7 @@ def server(repository: Path, log_file: Path) -> Iterator[Server]:
 
 @pytest.fixture(scope="session")
 def client(server: Server) -> Iterator[Client]:
-    with Client(server.grpc_url, timeout=30) as client:
+    with Client(server.grpc_url, timeout=30, on_failure="raise") as client:
         yield client
 
 

@@ -55,7 +55,7 @@ def read_metric(server: Server, name: str) -> float:
 def test_a_policy_is_picked_up_refused_and_mended(server: Server, path: Path) -> None:
     """A changed file decides; a bad one is refused and counted, and the good one stays."""
     good = path.read_text()
-    with Client(server.grpc_url, timeout=30) as client:
+    with Client(server.grpc_url, timeout=30, on_failure="raise") as client:
         first = ask(client)
         assert first.provenance.policy.version == "2"
         assert first.state is not None

@@ -187,7 +187,7 @@ class Load:
             thread.join()
 
     def _run(self, index: int) -> None:
-        with Client(self._url, timeout=60) as client:
+        with Client(self._url, timeout=60, on_failure="raise") as client:
             for number in itertools.count():
                 if self._stop.is_set():
                     break
@@ -256,7 +256,7 @@ def test_20_publishes_and_rollbacks_under_load_lose_nothing(
 
 def ask(url: str, stream: str) -> str:
     """The bundle that answers a clip of `stream`."""
-    with Client(url, timeout=60) as client:
+    with Client(url, timeout=60, on_failure="raise") as client:
         clip = Clip([draw_frame()], [Text("chat", TEXT)], stream_id=stream)
         return client.moderate(clip).provenance.bundle
 

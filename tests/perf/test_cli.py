@@ -7,7 +7,7 @@ from click.testing import CliRunner
 from livewarden_perf.cli import perf
 
 
-@pytest.mark.parametrize("command", [[], ["stages"], ["smoke"]])
+@pytest.mark.parametrize("command", [[], ["stages"], ["smoke"], ["client"]])
 def test_help_shows_an_example(command):
     """Every command can be tried by copying a line of its help."""
     result = CliRunner().invoke(perf, [*command, "--help"])
