@@ -11,8 +11,9 @@ from rich.console import Console
 
 from livewarden_client import Client, Clip, Text, verdict_to_json
 from livewarden_client.render import render_verdict
+from livewarden_client.video import read_pictures
 from livewarden_ensemble.server import Server
-from livewarden_perf.video import encode_frame, find_video, read_pictures
+from livewarden_perf.video import encode_frame, find_video
 
 REPOSITORY = Path(__file__).parents[1] / "model_repository"
 

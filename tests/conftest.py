@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
+import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -165,6 +167,23 @@ def make_clip() -> Callable[..., RawClip]:
         )
 
     return make
+
+
+@pytest.fixture(scope="session")
+def node_example(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The script examples/node/moderate.js with its pinned packages, in a folder of its own."""
+    if not (shutil.which("node") and shutil.which("npm")):
+        pytest.skip("node and npm are not installed")
+    folder = tmp_path_factory.mktemp("npm") / "node"
+    shutil.copytree(
+        ROOT / "examples" / "node", folder, ignore=shutil.ignore_patterns("node_modules")
+    )
+    command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline"]
+    try:
+        subprocess.run(command, cwd=folder, capture_output=True, check=True, timeout=120)
+    except (subprocess.CalledProcessError, subprocess.TimeoutExpired):
+        pytest.skip("the npm registry gives no packages")
+    return folder / "moderate.js"
 
 
 @cache

@@ -26,6 +26,8 @@ from livewarden_client.wire import (
 )
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import numpy as np
     from numpy.typing import NDArray
 
@@ -109,6 +111,29 @@ class Clip:
         return (
             f"Clip(<{self.frame_count} frames>, <{len(self.texts)} texts>, "
             f"stream_id={self.stream_id!r}, clip_seq={self.clip_seq})"
+        )
+
+    @classmethod
+    def from_video(
+        cls,
+        path: str | Path,
+        *,
+        every: float = 2.0,
+        frames: int = 8,
+        start: float = 0.0,
+        longest_side: int = 640,
+        like: Clip | None = None,
+    ) -> Clip:
+        """Read the clip of `every` seconds that begins at second `start` of a recorded video.
+
+        Needs the extra `[video]`; see `livewarden_client.video.read_video`, which reads all clips.
+        Raises InvalidRequest where the video cannot be read or is over by then.
+        """
+        # Imported here, because a live caller has no need of PyAV.
+        from livewarden_client.video import read_first
+
+        return read_first(
+            path, every=every, frames=frames, start=start, longest_side=longest_side, like=like
         )
 
     @property

@@ -45,6 +45,12 @@ _PORT = click.IntRange(0, 65535)
     metavar="PUBKEY",
     help="Serve only bundles signed by this key (PEM); others are refused by name.",
 )
+@click.option(
+    "--shared-memory",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="KEYFILE",
+    help="Take decoded frames in shared memory from callers who send the key in this file.",
+)
 @click.option("--model-config-name", help="Target: use configs/NAME.pbtxt of each model.")
 @click.option(
     "--tritonserver",
@@ -77,6 +83,7 @@ def serve(**options: object) -> None:
       livewarden serve --repository model_repository
       livewarden serve --host 0.0.0.0 --grpc-port 9001 --policy policies/default.yaml
       livewarden serve --require-signature keys/release.pub
+      livewarden serve --shared-memory /run/livewarden/frames.key
       livewarden serve --model-config-name tensorrt \\
           --tritonserver /opt/tritonserver/bin/tritonserver
     """  # noqa: D301 - the \b is click's mark for "do not wrap"

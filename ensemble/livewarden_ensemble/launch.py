@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import math
 import os
+import re
 import secrets
 import socket
 from contextlib import ExitStack
@@ -28,6 +29,10 @@ EXIT_TIMEOUT_S: Final = 10
 GRACE_S: Final = 11.5
 # Callers need none of these. Metadata, config and statistics stay open: load tools read them.
 RESTRICTED: Final = ("shared-memory", "model-repository", "trace", "logging")
+# The exception, where it is asked for: over gRPC, and with a key of its own.
+SHARED_FRAMES: Final = "shared-memory"
+# Neither "=" nor ",", which divide the flag.
+_KEY: Final = re.compile(r"[A-Za-z0-9_-]{16,256}")
 
 _MIB: Final = 1024 * 1024
 _EVERY_ADDRESS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - a table, not a bind
@@ -97,13 +102,27 @@ def _explain_bind(error: OSError, host: str, port: int, flag: str) -> str:
     return f"Port {port} of {host} ({flag}) cannot be opened: {os.strerror(error.errno or 0)}."
 
 
+def read_key(file: Path) -> str:
+    """Read the key for shared memory; ServerFailed where it is none or others may read it."""
+    key = file.read_text().strip()
+    if not _KEY.fullmatch(key):
+        raise ServerFailed(
+            f"{file} holds no key for shared memory: 16 to 256 of A-Z a-z 0-9 _ - are accepted. "
+            f"Make one with: openssl rand -hex 24 > {file}"
+        )
+    if file.stat().st_mode & 0o007:
+        raise ServerFailed(f"Everyone may read {file}. Run: chmod o-rwx {file}")
+    return key
+
+
 @dataclass(frozen=True, slots=True)
 class Launch:
     """Everything that a start of tritonserver depends on; the same for every restart.
 
     `secret` opens the restricted endpoints to whoever sends it as the header `livewarden-admin`
     (gRPC: `triton-grpc-protocol-livewarden-admin`). With `public_key` only bundles that it signed
-    are served.
+    are served. `shared_memory_key` lets callers register system shared memory, if they send it as
+    the header `triton-grpc-protocol-livewarden-shared-memory`; without it nobody can.
     """
 
     repository: Path
@@ -113,6 +132,7 @@ class Launch:
     public_key: Path | None = None
     model_config_name: str | None = None
     log_level: LogLevel = "warning"
+    shared_memory_key: str | None = field(default=None, repr=False)
     secret: str = field(default_factory=lambda: secrets.token_urlsafe(24), repr=False)
 
     def __post_init__(self) -> None:
@@ -142,7 +162,7 @@ class Launch:
     def build_command(self, binary: Path, backends: Path, prefix: str) -> list[str]:
         """The command line; `prefix` begins the names of its shared memory in /dev/shm."""
         memory = size_shared_memory()
-        restricted = f"{','.join(RESTRICTED)}:livewarden-admin={self.secret}"
+        admin = f"livewarden-admin={self.secret}"
         level = LOG_LEVELS.index(self.log_level)
         flags = {
             "model-repository": self.repository,
@@ -157,8 +177,7 @@ class Launch:
             "grpc-port": self.ports.grpc,
             "http-port": self.ports.http,
             "metrics-port": self.ports.metrics,
-            "grpc-restricted-protocol": restricted,
-            "http-restricted-api": restricted,
+            "http-restricted-api": f"{','.join(RESTRICTED)}:{admin}",
             # Finds a caller that vanished within 40 s, and lets callers ping as often as that.
             "grpc-keepalive-time": 30_000,
             "grpc-keepalive-timeout": 10_000,
@@ -174,10 +193,18 @@ class Launch:
             str(binary),
             "--disable-auto-complete-config",
             *(f"--{name}={value}" for name, value in flags.items()),
+            *(f"--grpc-restricted-protocol={lock}" for lock in self._lock_protocols(admin)),
             f"--backend-config=python,shm-region-prefix-name={prefix}",
             f"--backend-config=python,shm-default-byte-size={memory}",
             f"--backend-config=python,shm-growth-byte-size={memory}",
         ]
+
+    def _lock_protocols(self, admin: str) -> list[str]:
+        if self.shared_memory_key is None:
+            return [f"{','.join(RESTRICTED)}:{admin}"]
+        others = ",".join(name for name in RESTRICTED if name != SHARED_FRAMES)
+        own = f"{SHARED_FRAMES}:livewarden-shared-memory={self.shared_memory_key}"
+        return [f"{others}:{admin}", own]
 
     def build_environment(self, base: Mapping[str, str]) -> dict[str, str]:
         """`base` with what the models read of the launch."""

@@ -15,7 +15,7 @@ from livewarden_ensemble.claim import take_claim
 from livewarden_ensemble.errors import BundleInvalid, ServerFailed
 from livewarden_ensemble.installation import find_installation
 from livewarden_ensemble.integrity import check_repository
-from livewarden_ensemble.launch import Launch, LogLevel, Ports, choose_ports
+from livewarden_ensemble.launch import Launch, LogLevel, Ports, choose_ports, read_key
 from livewarden_ensemble.process import ServerProcess
 from livewarden_ensemble.serverlog import ServerLog
 from livewarden_ensemble.supervisor import Notice, Phase, Supervisor
@@ -36,6 +36,8 @@ class Server:
     than the wheel's; `log_file` keeps the log, which else goes with the server; `canary` replaces
     the clip that proves readiness; `tell` hears of each change, in another thread.
     `require_signature` is a public key (PEM): bundles that it did not sign are refused.
+    `shared_memory` is a file with a key: callers of this machine who send it may hand over decoded
+    frames in system shared memory; nobody may otherwise.
 
     Raises ServerFailed where a port is in use, a path is wrong, or there is no tritonserver;
     nothing has been started then. Before each start of tritonserver, every file of the bundles that
@@ -59,6 +61,7 @@ class Server:
         timing: Timing | None = None,
         tell: Callable[[Notice], None] | None = None,
         require_signature: str | Path | None = None,
+        shared_memory: str | Path | None = None,
     ) -> None:
         self._installation = find_installation(Path(tritonserver) if tritonserver else None)
         self._launch = Launch(
@@ -69,6 +72,7 @@ class Server:
             public_key=_find_file(require_signature, "public key"),
             model_config_name=model_config_name,
             log_level=log_level,
+            shared_memory_key=_read_key(shared_memory),
         )
         self._log_file = Path(log_file).resolve() if log_file else None
         self._canary = canary or ModerationCanary()
@@ -208,6 +212,11 @@ class Server:
 
     def _locate(self, port: int) -> str:
         return self._launch.locate(port)
+
+
+def _read_key(file: str | Path | None) -> str | None:
+    found = _find_file(file, "key file")
+    return read_key(found) if found else None
 
 
 def _find_file(file: str | Path | None, what: str) -> Path | None:

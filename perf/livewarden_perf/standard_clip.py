@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from livewarden_client.clip import Clip, Text
-from livewarden_perf.video import encode_frame, find_video, read_pictures
+from livewarden_client.video import read_pictures
+from livewarden_perf.video import encode_frame, find_video
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

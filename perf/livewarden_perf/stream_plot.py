@@ -17,6 +17,7 @@ import yaml
 from matplotlib.figure import Figure
 
 from livewarden_client.clip import Clip, Text
+from livewarden_client.video import read_pictures
 from livewarden_client.wire import ACTIONS, LABELS, MODERATION
 from livewarden_ensemble.bundle import load_bundle
 from livewarden_ensemble.clip import RawClip
@@ -26,7 +27,7 @@ from livewarden_ensemble.policy import effective, load_policy
 from livewarden_ensemble.state_token import parse_keys
 from livewarden_perf.errors import MeasurementInvalid
 from livewarden_perf.replay import encode_replay_context
-from livewarden_perf.video import encode_frame, find_video, read_pictures
+from livewarden_perf.video import encode_frame, find_video
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

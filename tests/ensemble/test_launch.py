@@ -8,7 +8,7 @@ import pytest
 
 from livewarden_ensemble import launch
 from livewarden_ensemble.errors import ServerFailed
-from livewarden_ensemble.launch import Launch, Ports, choose_ports, size_shared_memory
+from livewarden_ensemble.launch import Launch, Ports, choose_ports, read_key, size_shared_memory
 from livewarden_ensemble.state_token import parse_keys
 
 
@@ -80,6 +80,41 @@ def test_command_locks_what_callers_do_not_need(repository: Path):
     assert "--backend-config=python,shm-region-prefix-name=lw_x_0_" in command
     assert settings.secret not in repr(settings)
     assert settings.secret != start(repository).secret
+
+
+def test_shared_memory_is_opened_with_a_key_of_its_own(repository: Path):
+    """Where asked for, gRPC alone takes regions, from whoever has that key; the rest stays shut."""
+    settings = start(repository, shared_memory_key="k" * 16)
+    command = settings.build_command(Path("/t"), Path("/b"), "lw_x_0_")
+    admin = "livewarden-admin=" + settings.secret
+    locks = [flag for flag in command if flag.startswith("--grpc-restricted-protocol=")]
+    assert locks == [
+        f"--grpc-restricted-protocol=model-repository,trace,logging:{admin}",
+        "--grpc-restricted-protocol=shared-memory:livewarden-shared-memory=" + "k" * 16,
+    ]
+    assert f"--http-restricted-api=shared-memory,model-repository,trace,logging:{admin}" in command
+    assert "k" * 16 not in repr(settings)
+
+
+@pytest.mark.parametrize("text", ["", "short", "k" * 257, "with space" * 3, "a=b," * 8])
+def test_bad_key_for_shared_memory_is_refused(tmp_path: Path, text: str):
+    """A key that is short, or would break the flag, is not used; the message does not hold it."""
+    file = tmp_path / "key"
+    file.write_text(text)
+    with pytest.raises(ServerFailed, match="no key for shared memory") as caught:
+        read_key(file)
+    assert not text or text not in str(caught.value)
+
+
+def test_key_that_everyone_may_read_is_refused(tmp_path: Path):
+    """The key is a secret: a file that any user may read is named, with the remedy."""
+    file = tmp_path / "key"
+    file.write_text("k" * 16 + "\n")
+    file.chmod(0o644)
+    with pytest.raises(ServerFailed, match="chmod o-rwx"):
+        read_key(file)
+    file.chmod(0o640)
+    assert read_key(file) == "k" * 16
 
 
 @pytest.mark.parametrize(

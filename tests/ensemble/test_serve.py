@@ -19,7 +19,7 @@ def test_help_has_every_option_and_an_example():
     assert result.exit_code == 0
     for word in ("--repository", "--host", "--grpc-port", "--http-port", "--metrics-port"):
         assert word in result.output
-    for word in ("--policy", "--model-config-name", "--log-level"):
+    for word in ("--policy", "--model-config-name", "--log-level", "--shared-memory"):
         assert word in result.output
     assert "  Example:\n    livewarden serve" in result.output
 
