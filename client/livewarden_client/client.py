@@ -54,7 +54,9 @@ class Client:
     own, action `review`; `"raise"` raises FarSideFailed. Misuse always raises.
 
     `hedge` sends a clip to a second server when the first takes longer than 95 of 100 calls do.
-    `hooks` watch the calls. `transport` takes the network's place in tests, one for each server.
+    `shared_memory_key` is the key that a server on this machine was started with: decoded frames
+    then go through memory, and over the wire where that fails. `hooks` watch the calls. `transport`
+    takes the network's place in tests, one for each server.
 
     One client serves any number of threads; each process needs its own. Close it at the end.
     """
@@ -68,6 +70,7 @@ class Client:
         credentials: Credentials | None = None,
         compression: Compression | None = None,
         hedge: bool = False,
+        shared_memory_key: str = "",
         hooks: Sequence[Hook] = (),
         transport: Transport | Sequence[Transport] | None = None,
     ) -> None:
@@ -75,7 +78,7 @@ class Client:
         self._on_failure = check_on_failure(on_failure)
         self._hedge = bool(hedge)
         self._hooks = check_hooks(hooks)
-        self._fleet = connect_fleet(url, credentials, compression, transport)
+        self._fleet = connect_fleet(url, credentials, compression, shared_memory_key, transport)
         self._place = Place()
 
     def __enter__(self) -> Self:

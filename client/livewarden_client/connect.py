@@ -28,6 +28,7 @@ def connect_fleet(
     url: str | Sequence[str],
     credentials: Credentials | None,
     compression: Compression | None,
+    shared_memory_key: str,
     transport: Transport | Sequence[Transport] | None,
 ) -> Fleet:
     """Make the fleet for the servers at `url`, or for `transport` instead; raises Misuse."""
@@ -50,7 +51,13 @@ def connect_fleet(
     from livewarden_client.grpc_transport import GrpcTransport
 
     return Fleet(
-        addresses, partial(GrpcTransport, credentials=credentials, compression=compression)
+        addresses,
+        partial(
+            GrpcTransport,
+            credentials=credentials,
+            compression=compression,
+            shared_memory_key=check_key(shared_memory_key),
+        ),
     )
 
 
@@ -63,6 +70,16 @@ def _take_transports(transport: Transport | Sequence[Transport]) -> Fleet:
         for number, one in enumerate(given)
     }
     return Fleet(tuple(places), lambda _target, address: places[address])
+
+
+def check_key(key: str) -> str:
+    """Give `key`; raises InvalidRequest where gRPC could not carry it as a header."""
+    if isinstance(key, str) and key.isascii() and key.isprintable():
+        return key
+    raise InvalidRequest(
+        "shared_memory_key: accepted: printable ASCII, as `livewarden serve --shared-memory` reads",
+        "shared_memory_key",
+    )
 
 
 def check_timeout(timeout: float) -> float:
@@ -107,6 +124,7 @@ __all__ = [
     "Compression",
     "check_concurrency",
     "check_hooks",
+    "check_key",
     "check_on_failure",
     "check_timeout",
     "connect_fleet",

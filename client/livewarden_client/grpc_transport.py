@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import struct
 from concurrent.futures import Future
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from livewarden_client.connect import Compression
     from livewarden_client.credentials import Credentials
     from livewarden_client.request import Request
+    from livewarden_client.shared_memory import Placed, SharedFrames
 
 # Seconds after which an RPC is given up on the wire. Triton 2.51 dies of calls that end early,
 # so this stays far above what a caller waits; only a dead server is ever waited for so long.
@@ -81,6 +83,7 @@ class GrpcTransport:
         address: Address | None = None,
         credentials: Credentials | None = None,
         compression: Compression | None = None,
+        shared_memory_key: str = "",
     ) -> None:
         options: list[tuple[str, Any]] = [*CHANNEL_OPTIONS]
         if address is not None and address.url != target:
@@ -92,21 +95,47 @@ class GrpcTransport:
         self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
         token = credentials.token if credentials is not None else ""
         self._headers = (("authorization", f"Bearer {token}"),) if token else ()
+        self._shared: SharedFrames | None = None
+        if shared_memory_key:
+            # Imported here: it is for Linux alone, and few callers hand over decoded frames.
+            from livewarden_client.shared_memory import SharedFrames
+
+            self._shared = SharedFrames(self._stub, shared_memory_key, headers=self._headers)
 
     def infer(self, request: Request) -> Future[bytes]:
         """Send `request`; see Transport."""
         answer: Future[bytes] = Future()
-        wire_timeout = max(MIN_WIRE_TIMEOUT, WIRE_TIMEOUTS * request.timeout)
+        placed = self._shared.place(request) if self._shared is not None else None
         try:
-            call = self._stub.ModelInfer.future(
-                encode_request(request),
-                timeout=wire_timeout,
-                metadata=(*self._headers, *request.headers) or None,
-            )
+            self._send(request, answer, placed)
         except ValueError as error:
             raise ClientClosed("the channel is closed; make a new Client") from error
-        call.add_done_callback(partial(_settle, answer))
         return answer
+
+    def _send(self, request: Request, answer: Future[bytes], placed: Placed | None) -> None:
+        try:
+            call = self._stub.ModelInfer.future(
+                encode_request(request, placed),
+                timeout=max(MIN_WIRE_TIMEOUT, WIRE_TIMEOUTS * request.timeout),
+                metadata=(*self._headers, *request.headers) or None,
+            )
+        except ValueError:
+            if self._shared is not None and placed is not None:
+                self._shared.release(placed)
+            raise
+        call.add_done_callback(partial(self._end, request, answer, placed))
+
+    def _end(
+        self, request: Request, answer: Future[bytes], placed: Placed | None, call: Any
+    ) -> None:
+        if self._shared is not None and placed is not None:
+            self._shared.release(placed)
+            if self._shared.is_lost(call.code().name, call.details() or ""):
+                # The server was restarted and knows no region; nothing was scored.
+                with suppress(ValueError):  # closed in the meantime: the first failure stands
+                    self._send(request, answer, None)
+                    return
+        _settle(answer, call)
 
     def is_ready(self, timeout: float) -> bool:
         """Ask server and model; see Transport."""
@@ -120,6 +149,8 @@ class GrpcTransport:
 
     def close(self) -> None:
         """Close the channel; see Transport."""
+        if self._shared is not None:
+            self._shared.close()
         self._channel.close()
 
 
@@ -132,7 +163,7 @@ def _open_channel(
     return grpc.secure_channel(target, ssl, options=options, compression=compression)
 
 
-def encode_request(request: Request) -> Any:
+def encode_request(request: Request, placed: Placed | None = None) -> Any:
     """Encode `request` as a KServe v2 ModelInferRequest with a batch of one clip.
 
     `frames`, `frames_rgb` and `texts` are left out where they are empty.
@@ -145,7 +176,7 @@ def encode_request(request: Request) -> Any:
     }
     if request.frames:
         contents["frames"] = ((len(request.frames),), _encode_bytes(request.frames))
-    if pixels is not None:
+    if pixels is not None and placed is None:
         contents["frames_rgb"] = (pixels.shape, np.ascontiguousarray(pixels).tobytes())
     if request.texts:
         contents["texts"] = ((len(request.texts),), _encode_bytes(request.texts))
@@ -153,6 +184,9 @@ def encode_request(request: Request) -> Any:
         dtype = MODERATION.input(name).dtype
         message.inputs.add(name=name, datatype=dtype, shape=(1, *shape))
         message.raw_input_contents.append(content)
+    if placed is not None:
+        tensor = message.inputs.add(name="frames_rgb", datatype="UINT8", shape=(1, *placed.shape))
+        placed.describe(tensor)
     return message
 
 

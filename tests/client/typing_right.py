@@ -10,10 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from livewarden_client import (
+    AsyncClient,
     Client,
     Clip,
+    Credentials,
     FakeTransport,
     FarSideFailed,
+    Hook,
     Misuse,
     ModerationError,
     Text,
@@ -52,6 +55,12 @@ def moderate(jpeg: bytes, pixels: NDArray[np.uint8], kind: TextKind) -> None:
         client.moderate(clip, timeout=0.5)
         client.moderate(clip, 1)
     assert_type(verdict, Verdict)
+    many = Client(["10.0.0.1:8001", "10.0.0.2:8001"], credentials=Credentials(token="t"))
+    for number, outcome in many.moderate_many([clip], concurrency=4):
+        assert_type(number, int)
+        assert_type(outcome, Verdict | ModerationError)
+    stream = many.open_stream("s", max_age=2.0)
+    assert_type(stream.moderate(clip), Verdict | None)
     assert_type(verdict.action, Action)
     assert_type(verdict.label, str | None)
     assert_type(verdict.state, str | None)
@@ -110,3 +119,15 @@ def fake(verdict: Verdict) -> None:
     given: list[Transport] = [transport, ReplayTransport("case", ignore={"captured_at_ms"})]
     given.append(RecordingTransport(given[0], "case"))
     Client(transport=given[0])
+
+
+class Count(Hook):
+    """A hook overrides what it wants to hear."""
+
+
+async def moderate_async(clip: Clip) -> Verdict:
+    """The same on an event loop."""
+    async with AsyncClient(hooks=[Count()], on_failure="raise", hedge=True) as client:
+        async for _, outcome in client.moderate_many([clip]):
+            assert_type(outcome, Verdict | ModerationError)
+        return await client.moderate(clip, timeout=1)
