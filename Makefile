@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup export demo serve test check format perf pin clean
+.PHONY: help setup export demo serve test check format perf bench pin clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -47,6 +47,9 @@ format: setup ## let ruff lay out and mend what it can
 
 perf: export ## perf_analyzer against the model `moderation`, beside the machine's limit
 	@$(BIN)/livewarden perf smoke
+
+bench: export ## the standard set of measurements in ten minutes, into reports/
+	@$(BIN)/livewarden perf bench --output reports
 
 pin: setup ## write the versions of this environment into constraints.txt
 	@sed -n '/^#/p' constraints.txt > constraints.new

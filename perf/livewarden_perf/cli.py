@@ -4,36 +4,30 @@ from __future__ import annotations
 
 import json
 import tempfile
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
 from rich.console import Console
-from rich.text import Text
 
-from livewarden_ensemble.errors import LivewardenError
-from livewarden_perf.errors import PerfError
+from livewarden_perf.cli_bench import bench
+from livewarden_perf.cli_compare import compare
+from livewarden_perf.cli_inspect import growth, memory, overload, profile
+from livewarden_perf.cli_load import load, run, slo
+from livewarden_perf.cli_option import (
+    REPOSITORY,
+    json_option,
+    policy_option,
+    repository_option,
+    show_progress,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from livewarden_perf.stages import StageCosts
 
-_REPOSITORY: Final = Path("model_repository")
 _STAGE_SECONDS: Final = 5.0
-
-_repository = click.option(
-    "--repository",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Directory of the models.  [default: model_repository]",
-)
-_policy = click.option(
-    "--policy",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Policy file.  [default: policies/default.yaml beside the repository]",
-)
-_as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 
 
 @click.group()
@@ -43,13 +37,19 @@ def perf() -> None:
     \b
     Example:
       livewarden perf stages
-      livewarden perf smoke
+      livewarden perf load --rate 6 --seconds 30
+      livewarden perf slo --p99 500ms
+      livewarden perf bench
     """  # noqa: D301 - the \b is click's mark for "do not wrap"
 
 
+for _command in (run, load, slo, compare, profile, overload, growth, memory, bench):
+    perf.add_command(_command)
+
+
 @perf.command()
-@_repository
-@_policy
+@repository_option
+@policy_option
 @click.option(
     "--seconds",
     type=click.FloatRange(min=0, min_open=True),
@@ -57,7 +57,7 @@ def perf() -> None:
     show_default=True,
     help="How long to measure.",
 )
-@_as_json
+@json_option
 def stages(*, repository: Path | None, policy: Path | None, seconds: float, as_json: bool) -> None:
     """Measure every stage of a clip on one thread, and the machine's limit.
 
@@ -68,8 +68,8 @@ def stages(*, repository: Path | None, policy: Path | None, seconds: float, as_j
     """  # noqa: D301 - the \b is click's mark for "do not wrap"
     from livewarden_perf.report import describe_stages, render_stages
 
-    with _show_progress() as announce:
-        costs = _measure_stages(repository or _REPOSITORY, policy, seconds, announce)
+    with show_progress() as announce:
+        costs = _measure_stages(repository or REPOSITORY, policy, seconds, announce)
     if as_json:
         click.echo(json.dumps(describe_stages(costs), indent=2))
     else:
@@ -78,8 +78,8 @@ def stages(*, repository: Path | None, policy: Path | None, seconds: float, as_j
 
 @perf.command()
 @click.option("--url", metavar="HOST:PORT", help="gRPC address of a server that is up already.")
-@_repository
-@_policy
+@repository_option
+@policy_option
 @click.option(
     "--concurrency",
     type=click.IntRange(min=1),
@@ -94,7 +94,7 @@ def stages(*, repository: Path | None, policy: Path | None, seconds: float, as_j
     show_default=True,
     help="How long to measure, after a warm-up.",
 )
-@_as_json
+@json_option
 def smoke(
     *,
     url: str | None,
@@ -121,13 +121,13 @@ def smoke(
     from livewarden_perf.report import describe_smoke, render_smoke, render_stages
     from livewarden_perf.smoke import run_smoke
 
-    with _show_progress() as announce:
+    with show_progress() as announce:
         analyzer = find_analyzer(announce=announce)
         if url is not None:
             announce(f"Loading {url} for {seconds:g} s")
             result = run_smoke(analyzer, url, concurrency=concurrency, seconds=seconds)
         else:
-            home = repository or _REPOSITORY
+            home = repository or REPOSITORY
             costs = _measure_stages(home, policy, _STAGE_SECONDS, announce)
             announce("Starting the server")
             with Server(home, grpc_port=0, http_port=0, metrics_port=0, policy=policy) as server:
@@ -161,7 +161,7 @@ def smoke(
     show_default=True,
     help="How long to measure.",
 )
-@_as_json
+@json_option
 def policy_cost(*, policy: Path | None, seconds: float, as_json: bool) -> None:
     """Measure what the policy engine costs per clip, on one thread.
 
@@ -177,7 +177,7 @@ def policy_cost(*, policy: Path | None, seconds: float, as_json: bool) -> None:
         write_benchmark_policy,
     )
 
-    with _show_progress() as announce, tempfile.TemporaryDirectory() as folder:
+    with show_progress() as announce, tempfile.TemporaryDirectory() as folder:
         announce(f"Deciding for {seconds:g} s")
         path = policy or write_benchmark_policy(Path(folder) / "benchmark.yaml")
         costs = measure_policy(path, seconds)
@@ -189,7 +189,7 @@ def policy_cost(*, policy: Path | None, seconds: float, as_json: bool) -> None:
 
 @perf.command("client")
 @click.option("--url", metavar="HOST:PORT", help="gRPC address of a server that is up already.")
-@_repository
+@repository_option
 @click.option(
     "--seconds",
     type=click.FloatRange(min=0, min_open=True),
@@ -197,7 +197,7 @@ def policy_cost(*, policy: Path | None, seconds: float, as_json: bool) -> None:
     show_default=True,
     help="How long to measure.",
 )
-@_as_json
+@json_option
 def client_cost(*, url: str | None, repository: Path | None, seconds: float, as_json: bool) -> None:
     """Measure what the client costs per call over tritonclient alone, on a small clip.
 
@@ -213,13 +213,13 @@ def client_cost(*, url: str | None, repository: Path | None, seconds: float, as_
         render_client_cost,
     )
 
-    with _show_progress() as announce:
+    with show_progress() as announce:
         announce(f"Asking in turns for {seconds:g} s")
         if url is not None:
             cost = measure_client(url, seconds)
         else:
             with Server(
-                repository or _REPOSITORY, grpc_port=0, http_port=0, metrics_port=0
+                repository or REPOSITORY, grpc_port=0, http_port=0, metrics_port=0
             ) as server:
                 server.wait_ready(120)
                 cost = measure_client(server.grpc_url, seconds)
@@ -230,7 +230,7 @@ def client_cost(*, url: str | None, repository: Path | None, seconds: float, as_
 
 
 @perf.command()
-@_repository
+@repository_option
 @click.option(
     "--output",
     type=click.Path(dir_okay=False, writable=True, path_type=Path),
@@ -247,30 +247,13 @@ def stream(*, repository: Path | None, output: Path) -> None:
     from livewarden_ensemble.policy import locate_policy
     from livewarden_perf.stream_plot import compare_memory, draw_stream, read_thresholds
 
-    home = repository or _REPOSITORY
+    home = repository or REPOSITORY
     policy = locate_policy(home)
-    with _show_progress() as announce:
+    with show_progress() as announce:
         announce("Judging the stream, with memory and without")
         with_memory, without = compare_memory(home, policy)
         draw_stream(with_memory, without, read_thresholds(policy), output)
     click.echo(f"changes of action: {without.changes} without memory, {with_memory.changes} with")
-
-
-@contextmanager
-def _show_progress() -> Iterator[Callable[[str], None]]:
-    """Show on stderr what is being done, and turn every error of ours into one line."""
-    console = Console(stderr=True)
-    try:
-        with console.status("") as status:
-
-            def announce(line: str) -> None:
-                status.update(Text(line))
-                if not console.is_terminal:
-                    console.print(line, markup=False, highlight=False, soft_wrap=True)
-
-            yield announce
-    except (LivewardenError, PerfError) as error:
-        raise click.ClickException(str(error)) from None
 
 
 def _measure_stages(

@@ -3,6 +3,8 @@
 PerfError
 ├── AnalyzerMissing    no perf_analyzer runs here, and none could be installed
 ├── AnalyzerFailed     perf_analyzer gave no figures
+├── VideoMissing       the video that clips are cut from is not installed
+├── ScheduleInvalid    a recorded schedule, or a mix of clips, cannot be read
 └── MeasurementInvalid figures could be had, but they would not mean what they say
 
 None of their messages holds a clip's content.
@@ -25,6 +27,10 @@ class AnalyzerMissing(PerfError):
 
 class AnalyzerFailed(PerfError):
     """A run of perf_analyzer ended without figures."""
+
+
+class ScheduleInvalid(PerfError):
+    """A recorded schedule or a mix of clips breaks its form; the message names the place."""
 
 
 class MeasurementInvalid(PerfError):

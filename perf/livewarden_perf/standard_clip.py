@@ -6,8 +6,9 @@ text, so that no cache can answer one of them with what it knows of another.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
-from itertools import islice
+from itertools import cycle, islice
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -68,6 +69,20 @@ def one_frame_clip(index: int) -> Clip:
 def many_frames_clip(index: int) -> Clip:
     """Build clip `index` of 320: 32 frames and three texts."""
     return _build_clip("many-frames", index, *_take_frames(index, _MANY_FRAMES))
+
+
+def sized_clip(index: int, frames: int, texts: int) -> Clip:
+    """Build a clip of `frames` frames (0 or a power of 2 up to 64) and `texts` texts, by number."""
+    taken = _take_frames(index, frames) if frames else ((), ())
+    clip = _build_clip(f"sized-{frames}-{texts}", index, *taken)
+    kinds = cycle(clip.texts)
+    return replace(
+        clip,
+        texts=tuple(
+            Text(text.kind, f"{text.encode().decode()} [{place}]")
+            for place, text in zip(range(texts), kinds, strict=False)
+        ),
+    )
 
 
 def text_only_clip(index: int) -> Clip:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from livewarden_perf.analyzer import Analyzer
-from livewarden_perf.closed_loop import LoadResult, parse_report, run_closed_loop
+from livewarden_perf.closed_loop import LoadResult, parse_report, run_closed_loop, run_sweep
 from livewarden_perf.errors import AnalyzerFailed
 from livewarden_perf.standard_clip import text_only_clip
 
@@ -106,3 +106,38 @@ def test_the_binary_finds_its_libraries_first(monkeypatch):
     environment = Analyzer(Path("x"), "0", Path("/ours")).build_environment()
     assert environment["LD_LIBRARY_PATH"] == os.pathsep.join(["/ours", "/theirs"])
     assert Analyzer(Path("x"), "0").build_environment()["LD_LIBRARY_PATH"] == "/theirs"
+
+
+def test_a_window_without_requests_says_what_to_do(tmp_path):
+    """perf_analyzer's own words about standard deviations help nobody."""
+    analyzer = make_analyzer(
+        tmp_path,
+        "print('WARNING: infinity. No valid requests recorded within time interval. "
+        "Please use a larger time window.', file=sys.stderr); sys.exit(2)",
+    )
+    with pytest.raises(AnalyzerFailed, match="a window of 1 s was too short; measure longer"):
+        run_closed_loop(analyzer, "h:1", [text_only_clip(0)], concurrency=1, seconds=3)
+
+
+def test_a_sweep_warms_up_once_and_tells_callers_from_rates(tmp_path):
+    """One warm-up, then a run a level; a rate comes as Poisson arrivals."""
+    log = tmp_path / "log"
+    rated = CAPTURED.replace("Concurrency", "Request Rate").replace("\n4,", "\n2.5,")
+    analyzer = make_analyzer(
+        tmp_path,
+        f"""
+import json
+with open({str(log)!r}, "a") as file:
+    file.write(json.dumps(args) + "\\n")
+if "-f" in args:
+    rate = "--request-rate-range" in args
+    open(args[args.index("-f") + 1], "w").write({rated!r} if rate else {CAPTURED!r})
+""",
+    )
+    levels = {"concurrencies": [4], "rates": [2.5]}
+    callers, rate = run_sweep(analyzer, "h:1", [text_only_clip(0)], seconds=3, **levels)
+    assert callers == RESULT
+    assert (rate.concurrency, rate.rate) == (0, 2.5)
+    calls = [json.loads(line) for line in log.read_text().splitlines()]
+    assert ["--request-count" in call for call in calls] == [True, False, False]
+    assert calls[2][calls[2].index("--request-distribution") + 1] == "poisson"
