@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 import click
 from rich.console import Console
 
+from livewarden_perf.cli_baselines import baselines
 from livewarden_perf.cli_bench import bench
 from livewarden_perf.cli_compare import compare
 from livewarden_perf.cli_inspect import growth, memory, overload, profile
@@ -43,7 +44,7 @@ def perf() -> None:
     """  # noqa: D301 - the \b is click's mark for "do not wrap"
 
 
-for _command in (run, load, slo, compare, profile, overload, growth, memory, bench):
+for _command in (baselines, run, load, slo, compare, profile, overload, growth, memory, bench):
     perf.add_command(_command)
 
 

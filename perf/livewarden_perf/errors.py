@@ -5,6 +5,7 @@ PerfError
 ├── AnalyzerFailed     perf_analyzer gave no figures
 ├── VideoMissing       the video that clips are cut from is not installed
 ├── ScheduleInvalid    a recorded schedule, or a mix of clips, cannot be read
+├── BaselineFailed     a server to compare with could not be installed, started or asked
 └── MeasurementInvalid figures could be had, but they would not mean what they say
 
 None of their messages holds a clip's content.
@@ -31,6 +32,10 @@ class AnalyzerFailed(PerfError):
 
 class ScheduleInvalid(PerfError):
     """A recorded schedule or a mix of clips breaks its form; the message names the place."""
+
+
+class BaselineFailed(PerfError):
+    """A server that Livewarden is compared with could not be installed, started or asked."""
 
 
 class MeasurementInvalid(PerfError):
