@@ -18,6 +18,7 @@ from livewarden_ensemble.coverage import (
     FrameState,
     TextState,
 )
+from livewarden_ensemble.duplicate import find_stand_ins
 from livewarden_ensemble.errors import MalformedRequest
 
 if TYPE_CHECKING:
@@ -50,8 +51,9 @@ class RawClip:
 class ClipWork:
     """What the stages have found out about one clip; each stage fills in its part.
 
-    `views` are the decoded images and `view_frames` the frame that each shows; `window_texts`
-    names the text that each token window belongs to. `failed` maps a stage to what failed it.
+    `views` are the decoded images, `view_frames` the frame that each shows, and `stand_ins` the
+    view whose encoding each takes; `window_texts` names the text that each token window belongs
+    to. `failed` maps a stage to what failed it.
     """
 
     raw: RawClip
@@ -60,6 +62,7 @@ class ClipWork:
     text_states: list[TextState]
     views: list[NDArray[np.uint8]] = field(default_factory=list)
     view_frames: list[int] = field(default_factory=list)
+    stand_ins: list[int] = field(default_factory=list)
     window_texts: list[int] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
     scores: ClipScores | None = None
@@ -75,7 +78,27 @@ class ClipWork:
         self.text_states = [
             TextState.LATE if state in SEEN_TEXT else state for state in self.text_states
         ]
-        self.views, self.view_frames, self.window_texts = [], [], []
+        self.views, self.view_frames, self.stand_ins, self.window_texts = [], [], [], []
+
+    def show(self, frame: int, views: Sequence[NDArray[np.uint8]]) -> None:
+        """Add the views of the next frame."""
+        self.stand_ins.extend(range(len(self.views), len(self.views) + len(views)))
+        self.views.extend(views)
+        self.view_frames.extend([frame] * len(views))
+
+    def fold(self) -> None:
+        """Let near-duplicates take an earlier view's encoding, and say which frames did."""
+        self.stand_ins = find_stand_ins(self.views)
+        own = {
+            frame
+            for view, (frame, other) in enumerate(
+                zip(self.view_frames, self.stand_ins, strict=True)
+            )
+            if view == other
+        }
+        for frame in set(self.view_frames) - own:
+            if self.frame_states[frame] is FrameState.OK:
+                self.frame_states[frame] = FrameState.REUSED
 
     def report_coverage(self, unsupported: tuple[str, ...]) -> Coverage:
         """Report what was sent, decoded and scored, once every stage has had its turn.

@@ -1,7 +1,7 @@
 """Coverage: what was sent, decoded and scored, and which state each item ended in.
 
-An item is one frame or one text. `ok` is the only state that counts as fully seen; EMPTY texts
-count too, because a blank title is an ordinary thing to send.
+An item is one frame or one text. `ok` is what counts as fully seen. REUSED frames count too,
+because no part of them changed visibly, and EMPTY texts, because a blank title is ordinary.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ from typing import Final
 
 
 class FrameState(StrEnum):
-    """How a frame came through decoding. Every state but OK lowers coverage."""
+    """How a frame came through decoding. Every state but OK and REUSED lowers coverage."""
 
     OK = "ok"
+    REUSED = "reused"  # scored as an earlier frame of the clip, which it hardly differs from
     EMPTY = "empty"  # zero bytes
     CORRUPT = "corrupt"  # a known format that does not decode to the end
     UNSUPPORTED = "unsupported"  # neither JPEG, PNG nor WebP
@@ -36,11 +37,11 @@ class TextState(StrEnum):
 
 
 # States whose item is as good as fully scored.
-WHOLE_FRAME: Final = frozenset({FrameState.OK})
+WHOLE_FRAME: Final = frozenset({FrameState.OK, FrameState.REUSED})
 WHOLE_TEXT: Final = frozenset({TextState.OK, TextState.EMPTY})
 
 # States whose item goes on to the encoders, in whole or in part.
-SEEN_FRAME: Final = frozenset({FrameState.OK, FrameState.ANIMATED})
+SEEN_FRAME: Final = frozenset({FrameState.OK, FrameState.REUSED, FrameState.ANIMATED})
 SEEN_TEXT: Final = frozenset(
     {TextState.OK, TextState.INVALID_UTF8, TextState.TRUNCATED, TextState.TOO_LARGE}
 )

@@ -1,14 +1,15 @@
-"""The executor of the embedded target: one leaf on OpenVINO, CPU, one stream.
+"""The executor of the embedded target: one leaf on OpenVINO, CPU, one thread for each inference.
 
-Measured on two AVX512-BF16 cores, one thread, bf16: a batch cut into slices of 8 frames that run on
-a model compiled for exactly 8, with the rest on one compiled for any number, is 7 to 9 percent
-faster than one dynamic model for the whole batch (smaller activations, shapes known ahead), and
-the second compilation costs 0.15 s. Models with other varying axes gained nothing and run whole.
+A batch of frames is cut into slices of four that run side by side, each on a thread of its own, on
+a model compiled for exactly four; the rest runs on one compiled for any number. Threads that share
+one inference wait for each other at every layer, and where the machine is full they wait for
+somebody who has no core. docs/performance.md has the figures.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
@@ -26,7 +27,11 @@ PROVEN: Final = ("livewarden", "precision")
 Precision: TypeAlias = Literal["f32", "bf16"]
 Tensors: TypeAlias = Mapping[str, NDArray[Any]]
 
-_SLICE: Final = 8
+# Frames of one inference: small enough that activations stay in a core's own cache, and two
+# threads share a clip of eight evenly.
+_SLICE: Final = 4
+# Rows that a thread gets at least, of models that have no slices: fewer cost more than they save.
+_LEAST_ROWS: Final = 4
 _NUMPY: Final[Mapping[DType, type[np.generic]]] = {
     "UINT8": np.uint8,
     "INT32": np.int32,
@@ -42,13 +47,21 @@ _ELEMENT: Final[Mapping[DType, ov.Type]] = {
 }
 
 
+@dataclass(slots=True, eq=False)
+class _Part:
+    """Rows of one inference: inputs, and outputs once it has ended."""
+
+    inputs: Tensors
+    outputs: dict[str, NDArray[Any]] = field(default_factory=dict)
+
+
 class OpenVinoExecutor:
     """One compiled leaf. Not safe to call from two threads at once.
 
     `folder` holds model.xml and model.bin. `precision` "auto" is bf16 where the artefact was proven
     in it and the CPU has it, else f32; asking for bf16 that the CPU lacks is a ValueError. `cache`
-    is a folder for compiled models. Raises BundleInvalid where the artefact is missing, broken or
-    of another contract than `model`.
+    is a folder for compiled models; `threads` inferences run side by side. Raises BundleInvalid
+    where the artefact is missing, broken or of another contract than `model`.
     """
 
     def __init__(
@@ -72,16 +85,21 @@ class OpenVinoExecutor:
         _check_contract(path, graph, model)
         self._model = model
         self._precision = _choose_precision(graph, precision)
+        self._threads = threads
         config = {
             "INFERENCE_PRECISION_HINT": self._precision,
             "INFERENCE_NUM_THREADS": threads,
-            "NUM_STREAMS": 1,
+            "NUM_STREAMS": threads,
+            # Leaves share the cores: a thread that is bound to one waits there for another leaf's.
+            "ENABLE_CPU_PINNING": False,
         }
-        self._any = core.compile_model(graph, "CPU", config).create_infer_request()
-        self._slice: ov.InferRequest | None = None
+        self._any = ov.AsyncInferQueue(core.compile_model(graph, "CPU", config), threads)
+        self._slice: ov.AsyncInferQueue | None = None
         if all(-1 not in tensor.dims for tensor in model.inputs):
             graph.reshape({t.name: ov.PartialShape([_SLICE, *_lay_out(t)]) for t in model.inputs})
-            self._slice = core.compile_model(graph, "CPU", config).create_infer_request()
+            self._slice = ov.AsyncInferQueue(core.compile_model(graph, "CPU", config), threads)
+        for queue in filter(None, (self._any, self._slice)):
+            queue.set_callback(self._keep)
 
     @property
     def precision(self) -> Precision:
@@ -97,22 +115,25 @@ class OpenVinoExecutor:
             tensor.name: _to_words(inputs[tensor.name], tensor) for tensor in self._model.inputs
         }
         rows = len(inputs[self._model.inputs[0].name])
-        if self._slice is None:
-            return self._collect([self._run(self._any, batch)])
-        parts = []
-        for start in range(0, rows, _SLICE):
-            part = {name: array[start : start + _SLICE] for name, array in batch.items()}
-            full = rows - start >= _SLICE
-            parts.append(self._run(self._slice if full else self._any, part))
-        return self._collect(parts)
+        step = _SLICE if self._slice else max(_LEAST_ROWS, -(-rows // self._threads))
+        parts: list[_Part] = []
+        for start in range(0, rows, step):
+            part = _Part({name: array[start : start + step] for name, array in batch.items()})
+            parts.append(part)
+            queue = self._slice if self._slice and rows - start >= step else self._any
+            # Read in place: they are ours until infer() returns.
+            queue.start_async(part.inputs, part, share_inputs=True)
+        for queue in filter(None, (self._slice, self._any)):
+            queue.wait_all()
+        return self._collect([part.outputs for part in parts])
 
     def warm_up(self) -> None:
         """Run once with every shape that is worth having kernels for, on zeros."""
         if self._slice is not None:
-            self.infer(self._make_zeros(_SLICE + 1, 0))
+            self.infer(self._make_zeros(_SLICE * self._threads + 1, 0))
             return
         for length in TOKEN_LENGTHS:
-            self.infer(self._make_zeros(1, length))
+            self.infer(self._make_zeros(_LEAST_ROWS * self._threads, length))
 
     def _make_zeros(self, rows: int, length: int) -> dict[str, NDArray[Any]]:
         return {
@@ -123,11 +144,10 @@ class OpenVinoExecutor:
             for tensor in self._model.inputs
         }
 
-    def _run(self, request: ov.InferRequest, batch: Tensors) -> dict[str, NDArray[Any]]:
-        # Inputs are read in place: they are ours until infer() returns. Outputs are copied by
-        # OpenVINO, because the next infer() writes over its own.
-        result = request.infer(batch, share_inputs=True, share_outputs=False)
-        return {tensor.name: result[tensor.name] for tensor in self._model.outputs}
+    def _keep(self, request: ov.InferRequest, part: _Part) -> None:
+        # Copies: the request's next inference writes over its outputs.
+        for tensor in self._model.outputs:
+            part.outputs[tensor.name] = request.get_tensor(tensor.name).data.copy()
 
     def _collect(self, parts: list[dict[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
         outputs = {}

@@ -7,7 +7,7 @@ benchmarks the same models in this process. One clip's trouble never touches its
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ import numpy as np
 
 from livewarden_client.verdict import Coverage, PolicyRef, Provenance, Verdict
 from livewarden_client.wire import FUSION_CLASSIFIER, LABELS, TAXONOMY_VERSION, WIRE_VERSION
+from livewarden_ensemble.answer_cache import AnswerCache
 from livewarden_ensemble.clip import ClipWork, RawClip, read_clip
 from livewarden_ensemble.coverage import FrameState, TextState
 from livewarden_ensemble.decode import DecodedFrame, decode_frame, fit_frame
@@ -87,11 +88,20 @@ class Stopwatch:
         self._last = now
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _DecodeJob:
+    """Frame `index` of the first of `works`; the others sent the same bytes."""
+
+    index: int
+    works: list[ClipWork] = field(default_factory=list)
+
+
 class Pipeline:
     """Scores batches of clips with one bundle and one policy.
 
     `policy` may be replaced at any time: a batch ends with the one that it began with. Without
     `keys` no stream is remembered: no verdict carries a state, and none that is sent is read.
+    `cache` keeps encoder answers; it must serve no other bundle.
     """
 
     def __init__(
@@ -105,6 +115,7 @@ class Pipeline:
         now_ms: Callable[[], float] = lambda: time.time() * 1e3,
         on_crossed: Callable[[CrossedReply], None] = lambda _error: None,
         keys: StateKeys | None = None,
+        cache: AnswerCache | None = None,
     ) -> None:
         self._bundle = bundle
         self.policy = policy
@@ -114,6 +125,7 @@ class Pipeline:
         self._map_frames = map_frames
         self._now_ms = now_ms
         self._on_crossed = on_crossed
+        self._cache = cache or AnswerCache(0)
         self._tokeniser = Tokeniser.from_file(bundle.tokenizer)
 
     def moderate(self, clips: Sequence[RawClip]) -> list[Outcome]:
@@ -128,7 +140,7 @@ class Pipeline:
         self._drop_expired(works)
         tokens = self._tokenise(works)
         watch.lap("tokenise")
-        encoded = encode_clips(works, tokens, self._ask)
+        encoded = encode_clips(works, tokens, self._ask, self._cache)
         watch.lap("encode")
         self._fuse(works, encoded)
         watch.lap("fuse")
@@ -155,22 +167,34 @@ class Pipeline:
                 work.expire()
 
     def _decode(self, works: Sequence[ClipWork]) -> None:
-        """Fill in views and frame states; the frames of all clips share the decoding threads."""
-        jobs = [(work, index) for work in works for index in range(work.raw.frame_count)]
-        for (work, index), decoded in zip(
-            jobs, self._map_frames(self._decode_one, jobs), strict=True
-        ):
-            work.frame_states[index] = decoded.state
-            work.views.extend(decoded.views)
-            work.view_frames.extend([index] * len(decoded.views))
+        """Fill in views and frame states; the frames of all clips share the decoding threads.
 
-    def _decode_one(self, job: tuple[ClipWork, int]) -> DecodedFrame:
-        work, index = job
-        if self._is_expired(work):
+        The same bytes are decoded once, wherever in the batch they stand.
+        """
+        jobs: dict[Hashable, _DecodeJob] = {}
+        keys: list[Hashable] = []
+        for work in works:
+            for index in range(work.raw.frame_count):
+                pixels = work.raw.frames_rgb is not None
+                keys.append((id(work), index) if pixels else work.raw.frames[index])
+                jobs.setdefault(keys[-1], _DecodeJob(index)).works.append(work)
+        frames = self._map_frames(self._decode_one, jobs.values())
+        decoded = dict(zip(jobs, frames, strict=True))
+        shown = iter(keys)
+        for work in works:
+            for index in range(work.raw.frame_count):
+                frame = decoded[next(shown)]
+                work.frame_states[index] = frame.state
+                work.show(index, frame.views)
+            work.fold()
+
+    def _decode_one(self, job: _DecodeJob) -> DecodedFrame:
+        if all(map(self._is_expired, job.works)):
             return DecodedFrame(FrameState.LATE, ())
-        if work.raw.frames_rgb is not None:
-            return DecodedFrame(FrameState.OK, (fit_frame(work.raw.frames_rgb[index]),))
-        return decode_frame(work.raw.frames[index])
+        raw = job.works[0].raw
+        if raw.frames_rgb is not None:
+            return DecodedFrame(FrameState.OK, (fit_frame(raw.frames_rgb[job.index]),))
+        return decode_frame(raw.frames[job.index])
 
     def _tokenise(self, works: Sequence[ClipWork]) -> TokenBatch:
         """Cut all texts into one batch of windows; fills in text states and window owners."""

@@ -18,6 +18,7 @@ import numpy as np
 import triton_python_backend_utils as pb  # noqa: TID251 - this is the one module that may
 
 from livewarden_client.wire import LABELS, LEAVES, MODERATION
+from livewarden_ensemble.answer_cache import AnswerCache, read_cache_limit
 from livewarden_ensemble.bundle import Bundle
 from livewarden_ensemble.clip import RawClip
 from livewarden_ensemble.errors import (
@@ -77,6 +78,8 @@ class ModerationPipeline:
         announce_stub()
 
     def _make_pipeline(self, bundle: Bundle) -> _Governed:
+        # One for each bundle: it goes when the bundle does.
+        cache = AnswerCache(read_cache_limit(os.environ))
         pipeline = Pipeline(
             bundle,
             self._watcher.policy,
@@ -85,8 +88,9 @@ class ModerationPipeline:
             map_frames=self._decoders.map,
             on_crossed=self._report_crossed,
             keys=self._keys,
+            cache=cache,
         )
-        return _Governed(pipeline, self._watcher)
+        return _Governed(pipeline, self._watcher, cache, self._metrics)
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
         """One response per request; an error in one request leaves the others alone."""
@@ -176,11 +180,15 @@ class _Governed:
 
     pipeline: Pipeline
     watcher: PolicyWatcher
+    cache: AnswerCache
+    metrics: _Metrics
 
     def moderate(self, clips: Sequence[RawClip]) -> list[Outcome]:
         """One outcome per clip, in order."""
         self.pipeline.policy = self.watcher.policy
-        return self.pipeline.moderate(clips)
+        outcomes = self.pipeline.moderate(clips)
+        self.metrics.count_cached(self.cache.take_counts())
+        return outcomes
 
 
 # Name of a metric of the policy's hot reload, to its kind and what it counts.
@@ -191,11 +199,18 @@ _POLICY_METRICS: Final = {
 }
 
 
+_CACHE_METRICS: Final = {
+    "livewarden_cache_hits_total": ("COUNTER", "Encoder inputs whose answer was kept"),
+    "livewarden_cache_misses_total": ("COUNTER", "Encoder inputs that an encoder was asked about"),
+}
+
+
 class _Metrics:
     """What the pipeline counts for Prometheus; labels are bundles of the pointer, and actions."""
 
     def __init__(self) -> None:
-        kinds = {**{name: ("COUNTER", text) for name, text in METRICS.items()}, **_POLICY_METRICS}
+        counters = {name: ("COUNTER", text) for name, text in METRICS.items()}
+        kinds = counters | _POLICY_METRICS | _CACHE_METRICS
         # A family takes its metrics with it when it is collected.
         self._families = {
             name: pb.MetricFamily(name=name, description=text, kind=getattr(pb.MetricFamily, kind))
@@ -209,6 +224,12 @@ class _Metrics:
         """Count clips by the bundle that answered."""
         for (bundle, role), count in Counter((a.bundle, a.role) for a in answers).items():
             self.add(CLIPS, count, bundle=bundle, role=role)
+
+    def count_cached(self, counts: Mapping[str, tuple[int, int]]) -> None:
+        """Count encoder inputs by whether their answer was kept."""
+        for encoder, (hits, misses) in counts.items():
+            self.add("livewarden_cache_hits_total", hits, encoder=encoder)
+            self.add("livewarden_cache_misses_total", misses, encoder=encoder)
 
     def count_shadow(self, comparison: Comparison) -> None:
         """Count what a shadow said."""

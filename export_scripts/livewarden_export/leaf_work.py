@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from livewarden_client import wire
 from livewarden_ensemble.leaf import OpenVinoExecutor
 from livewarden_export.bundle import LEAVES_FOLDER, ONNX_FILE, OPENVINO_FOLDER
+from livewarden_export.calibration_frame import load_calibration_batches
 from livewarden_export.errors import SourceInvalid
 from livewarden_export.openvino import convert_onnx, run_precision
 from livewarden_export.parity import Artefact, Infer, Parity, measure_parity
@@ -27,7 +29,7 @@ Report = Callable[[str], None]
 Answers = Mapping[str, NDArray[Any]]
 
 TOKENIZER_FILE: Final = "tokenizer.json"
-_THREADS: Final = 0  # OpenVINO: as many as there are cores
+_THREADS: Final = os.cpu_count() or 1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,8 +48,10 @@ class LeafWork:
         return self.recipe.model.name
 
     @property
-    def calibration(self) -> list[Tensors]:
-        """Real inputs for a quantiser: all pictures, or all sentences."""
+    def calibration(self) -> Sequence[Tensors]:
+        """Real inputs for a quantiser: the calibration frames, or all sentences."""
+        if self.recipe.calibration == "pictures":
+            return load_calibration_batches()
         return [self.cases[-1].inputs]
 
 

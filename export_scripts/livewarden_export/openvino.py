@@ -28,7 +28,7 @@ _WORDS: Final = 2
 
 
 # Rows of calibration data that the quantiser looks at, one by one.
-_CALIBRATION_ROWS: Final = 64
+_CALIBRATION_ROWS: Final = 192
 
 
 def convert_onnx(

@@ -8,7 +8,7 @@ import pytest
 
 from livewarden_client.wire import MAX_FRAMES, MAX_TEXTS
 from livewarden_ensemble.clip import RawClip, read_clip
-from livewarden_ensemble.coverage import FrameState, TextState
+from livewarden_ensemble.coverage import SEEN_FRAME, FrameState, TextState
 from livewarden_ensemble.errors import MalformedRequest
 
 PIXELS = np.zeros((2, 4, 4, 3), np.uint8)
@@ -81,7 +81,7 @@ def test_expiring_a_clip_leaves_damage_as_it_is(make_clip: MakeClip) -> None:
     work = read_clip(make_clip([b"x"] * len(FrameState), ["a"] * len(TextState)))
     work.frame_states, work.text_states = list(FrameState), list(TextState)
     work.expire()
-    late_frames = {FrameState.OK, FrameState.ANIMATED, FrameState.LATE}
+    late_frames = {*SEEN_FRAME, FrameState.LATE}
     assert work.frame_states == [
         FrameState.LATE if state in late_frames else state for state in FrameState
     ]

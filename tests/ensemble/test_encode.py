@@ -23,8 +23,8 @@ def work_of(make_clip: MakeClip, paints: Sequence[int], words: Sequence[int]) ->
     kinds = ["title", "chat", "asr", "ocr"]
     texts = [(kinds[index % 4], "x") for index in range(len(words))]
     work = read_clip(make_clip([b"x"] * min(len(paints), 60), texts))
-    work.views = [np.full((224, 224, 3), paint, np.uint8) for paint in paints]
-    work.view_frames = [index % 60 for index in range(len(paints))]
+    for index, paint in enumerate(paints):
+        work.show(index % 60, [np.full((224, 224, 3), paint, np.uint8)])
     work.window_texts = list(range(len(words)))
     return work
 
@@ -73,7 +73,7 @@ def test_every_clip_gets_its_own_rows(make_clip: MakeClip, leaves: Any) -> None:
     limits = {model.name: model.max_batch for model in MODELS}
     assert all(len(c.inputs["nonce"]) <= limits[c.model.name] for c in leaves.calls)
     assert leaves.count("vision_encoder") == leaves.count("nsfw_encoder") == 3 + LONG
-    assert leaves.count("text_encoder") == 3 + 60
+    assert leaves.count("text_encoder") == 3 + 1
 
 
 def test_nothing_to_encode_asks_nobody(make_clip: MakeClip, leaves: Any) -> None:

@@ -74,11 +74,12 @@ def _draw(rows, seed=0):
     }
 
 
-@pytest.mark.parametrize("rows", [1, 7, 8, 9, 16, 21])
-def test_every_batch_matches_numpy(frames_folder, rows):
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("rows", [1, 3, 4, 5, 8, 21])
+def test_every_batch_matches_numpy(frames_folder, rows, threads):
     """Rests, full slices and both together give each row its own answer, in order."""
     inputs = _draw(rows)
-    outputs = OpenVinoExecutor(frames_folder, FRAMES, "f32").infer(inputs)
+    outputs = OpenVinoExecutor(frames_folder, FRAMES, "f32", threads).infer(inputs)
     expected = inputs["frame"].mean(axis=(1, 2)) @ WEIGHT
     np.testing.assert_allclose(outputs["brightness"], expected, rtol=1e-5)
     assert outputs["brightness"].dtype == np.float32
@@ -116,28 +117,30 @@ def test_inputs_may_be_views(frames_folder):
 
 @pytest.mark.parametrize("length", [1, 16, 37])
 def test_varying_axis_is_free(tokens_folder, length):
-    """A model with a varying axis takes any length and batch without padding."""
-    executor = OpenVinoExecutor(tokens_folder, TOKENS)
+    """A model with a varying axis takes any length, and threads share its rows."""
+    executor = OpenVinoExecutor(tokens_folder, TOKENS, threads=2)
     ids = np.arange(11 * length, dtype=np.int32).reshape(11, length)
     nonce = np.arange(11)[:, None]
     outputs = executor.infer({"input_ids": ids, "nonce": nonce})
     np.testing.assert_allclose(outputs["total"][:, 0], ids.sum(axis=1))
 
 
-def test_warm_up_covers_the_shapes_in_use(frames_folder, tokens_folder, monkeypatch):
-    """Warm-up runs a full slice, a rest, and every token length."""
+@pytest.mark.parametrize("threads", [1, 2])
+def test_warm_up_covers_the_shapes_in_use(frames_folder, tokens_folder, monkeypatch, threads):
+    """Warm-up gives each thread a full slice, then a rest, and every token length."""
     seen = []
     for folder, model in ((frames_folder, FRAMES), (tokens_folder, TOKENS)):
-        executor = OpenVinoExecutor(folder, model)
-        run = executor._run
+        executor = OpenVinoExecutor(folder, model, threads=threads)
+        infer = executor.infer
 
-        def record(request, batch, run=run):
-            seen.append(next(iter(batch.values())).shape[:2])
-            return run(request, batch)
+        def record(inputs, infer=infer):
+            seen.append(next(iter(inputs.values())).shape[:2])
+            return infer(inputs)
 
-        monkeypatch.setattr(executor, "_run", record)
+        monkeypatch.setattr(executor, "infer", record)
         executor.warm_up()
-    assert seen == [(8, SIDE), (1, SIDE), *((1, length) for length in TOKEN_LENGTHS)]
+    rows = 4 * threads
+    assert seen == [(rows + 1, SIDE), *((rows, length) for length in TOKEN_LENGTHS)]
 
 
 def test_precision_is_what_was_proven(frames_folder, tokens_folder):
@@ -152,8 +155,8 @@ def test_precision_is_what_was_proven(frames_folder, tokens_folder):
 def test_precision_is_pinned(frames_folder):
     """The compiled model really runs at the precision that is reported."""
     executor = OpenVinoExecutor(frames_folder, FRAMES, "f32")
-    for request in (executor._any, executor._slice):
-        hint = request.get_compiled_model().get_property("INFERENCE_PRECISION_HINT")
+    for queue in (executor._any, executor._slice):
+        hint = queue[0].get_compiled_model().get_property("INFERENCE_PRECISION_HINT")
         assert hint == ov.Type.f32
 
 
