@@ -75,7 +75,7 @@ class FakeLeaves:
     def _text_encoder(self, inputs: Arrays) -> dict[str, Any]:
         ids = inputs["input_ids"] * inputs["attention_mask"]
         loud = (ids == LOUD_ID).any(1)
-        embedding = np.zeros((len(ids), 384), np.float32)
+        embedding = np.zeros((len(ids), 768), np.float32)
         embedding[:, 0] = np.where(loud, 0.99, ids.sum(1) % 97 / 970)
         return {"text_embedding": embedding}
 

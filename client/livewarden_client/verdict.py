@@ -100,6 +100,7 @@ class Coverage:
     """What the verdict rests on. `degraded` means: something that was sent was not fully scored.
 
     `missing` names modalities that were not sent, `failed` those that a stage could not score.
+    `unsupported_labels` are those that nothing which was scored can speak to.
     """
 
     frames: ModalityCoverage

@@ -108,7 +108,8 @@ _FRAME = Tensor("frame", "UINT8", (IMAGE_SIDE, IMAGE_SIDE, 3))
 _VISION_DIM: Final = 1280
 _CLASSES: Final = 1000
 _NSFW_DIM: Final = 1024
-_TEXT_DIM: Final = 384
+# Two readings of 384 numbers: what a text says as a whole, and how it is worded.
+_TEXT_DIM: Final = 768
 
 MODERATION: Final = Model(
     "moderation",

@@ -87,10 +87,10 @@ class Bundle:
         """The tokenizer that the text encoder was exported with."""
         return self.folder / "tokenizer.json"
 
-    @property
-    def unsupported(self) -> tuple[str, ...]:
-        """The labels that no modality has a signal for, in taxonomy order."""
-        known = {label for labels in self.calibration.supported.values() for label in labels}
+    def list_unsupported(self, modalities: Iterable[str] = MODALITIES) -> tuple[str, ...]:
+        """The labels that none of `modalities` has a signal for, in taxonomy order."""
+        supported = self.calibration.supported
+        known = {label for name in modalities for label in supported.get(name, ())}
         return tuple(label for label in LABELS if label not in known)
 
 
@@ -116,15 +116,20 @@ def load_bundle(pipeline: Path, release: Release | None = None) -> Bundle:
     """
     release = release or read_pointer(pipeline).live
     folder = (pipeline / release.path).resolve()
+    bundle = Bundle(release.bundle, folder, release.versions, read_calibration(folder))
+    if not bundle.tokenizer.is_file():
+        raise BundleInvalid(f"{bundle.tokenizer}: is missing; run `livewarden export` again")
+    return bundle
+
+
+def read_calibration(folder: Path) -> Calibration:
+    """The calibration of the bundle in `folder`; BundleInvalid names what does not fit the wire."""
     file = folder / "calibration.json"
     calibration = _read(file, Calibration)
     spoken = [label for labels in calibration.supported.values() for label in labels]
     _check_names(file, "modality", calibration.supported, MODALITIES)
     _check_names(file, "label", spoken, LABELS)
-    bundle = Bundle(release.bundle, folder, release.versions, calibration)
-    if not bundle.tokenizer.is_file():
-        raise BundleInvalid(f"{bundle.tokenizer}: is missing; run `livewarden export` again")
-    return bundle
+    return calibration
 
 
 def _check_names(file: Path, what: str, names: Iterable[str], known: Sequence[str]) -> None:

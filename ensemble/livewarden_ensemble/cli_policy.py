@@ -86,7 +86,7 @@ def _list_unsupported(repository: Path | None) -> tuple[str, ...]:
     if repository is None:
         return ()
     try:
-        return load_bundle(repository / MODERATION.name).unsupported
+        return load_bundle(repository / MODERATION.name).list_unsupported()
     except BundleInvalid as error:
         raise click.UsageError(str(error)) from None
 

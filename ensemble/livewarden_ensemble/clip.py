@@ -100,6 +100,13 @@ class ClipWork:
             if self.frame_states[frame] is FrameState.OK:
                 self.frame_states[frame] = FrameState.REUSED
 
+    def list_modalities(self) -> set[str]:
+        """The modalities that the scores rest on; none where nothing was scored."""
+        if self.scores is None:
+            return set()
+        kinds: set[str] = {self.context.texts[index].kind for index in self.window_texts}
+        return kinds | {"visual"} if self.view_frames else kinds
+
     def report_coverage(self, unsupported: tuple[str, ...]) -> Coverage:
         """Report what was sent, decoded and scored, once every stage has had its turn.
 

@@ -29,7 +29,7 @@ _TEXT_DIM: Final = FUSION_CLASSIFIER.input("text_embedding").dims[1]
 class Encoded:
     """What the encoders said of one clip: T views of frames, S windows of texts.
 
-    `vision` maps the classifier's frame inputs to arrays [T, ...]; `text` is [S, 384]. `seen`
+    `vision` maps the classifier's frame inputs to arrays [T, ...]; `text` is [S, 768]. `seen`
     says of each view whether any encoder saw it; `kinds` holds each window's code, NO_KIND where
     the encoder gave no answer. Rows that nobody saw keep their place, and the classifier leaves
     them out.

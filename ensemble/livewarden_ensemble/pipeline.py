@@ -14,7 +14,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from livewarden_client.verdict import Coverage, PolicyRef, Provenance, Verdict
-from livewarden_client.wire import FUSION_CLASSIFIER, LABELS, TAXONOMY_VERSION, WIRE_VERSION
+from livewarden_client.wire import (
+    FUSION_CLASSIFIER,
+    LABELS,
+    MODALITIES,
+    TAXONOMY_VERSION,
+    WIRE_VERSION,
+)
 from livewarden_ensemble.answer_cache import AnswerCache
 from livewarden_ensemble.clip import ClipWork, RawClip, read_clip
 from livewarden_ensemble.coverage import FrameState, TextState
@@ -251,7 +257,9 @@ class Pipeline:
     def _decide(self, work: ClipWork, policy: Policy, arrived_ms: int) -> Judged:
         """Decide on one clip; its time is when it was captured, else when it arrived."""
         context = work.context
-        coverage = work.report_coverage(self._bundle.unsupported)
+        # A score of a label that nothing sent could speak to says nothing, and must not look clean.
+        seen = work.list_modalities() or MODALITIES
+        coverage = work.report_coverage(self._bundle.list_unsupported(seen))
         state = open_state(context.state, context.stream_id, self._keys) if self._keys else FRESH
         now_ms = arrived_ms if context.captured_at_ms is None else context.captured_at_ms
         hits = search_clip(policy, work.raw.texts, context.texts, work.views, work.view_frames)

@@ -11,6 +11,7 @@ import tokenizers
 
 from livewarden_client.wire import TOKEN_LENGTHS
 from livewarden_ensemble.errors import BundleInvalid
+from livewarden_ensemble.respell import respell_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -49,6 +50,9 @@ class Tokeniser:
         tokenizer.no_truncation()
         tokenizer.no_padding()
         self._tokenizer = tokenizer
+        # Byte-level and sentence-piece vocabularies mark the start of a word.
+        bare = (word.lstrip("Ġ▁") for word in tokenizer.get_vocab())
+        self._words = frozenset(word for word in bare if word.isascii() and word.isalnum())
         frame = tokenizer.encode("").ids
         if len(frame) != 2:  # noqa: PLR2004 - one token before the text, one behind
             raise BundleInvalid(
@@ -82,7 +86,8 @@ class Tokeniser:
                 continue
             # One by one: the library's batch call starts a thread pool, for lines too short to
             # gain from it.
-            ids = self._tokenizer.encode(text, add_special_tokens=False).ids
+            read = respell_text(text, self._words)
+            ids = self._tokenizer.encode(read, add_special_tokens=False).ids
             own = list(itertools.islice(_split(ids), MAX_WINDOWS + 1))
             if len(own) > MAX_WINDOWS:
                 truncated.append(owner)

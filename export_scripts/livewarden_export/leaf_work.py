@@ -20,7 +20,6 @@ from livewarden_export.calibration_frame import load_calibration_batches
 from livewarden_export.errors import SourceInvalid
 from livewarden_export.openvino import convert_onnx, run_precision
 from livewarden_export.parity import Artefact, Infer, Parity, measure_parity
-from livewarden_export.prototype import CALIBRATION_ID, SUPPORTED
 from livewarden_export.recipe import Models, Precision, Recipe, Source, Tensors
 from livewarden_export.sample import Case, frame_cases, fusion_cases, text_cases
 from livewarden_export.source import Sources
@@ -66,7 +65,9 @@ def prepare_leaves(models: Models, staged: Path, report: Report) -> tuple[list[L
         raise SourceInvalid(f"{wire.TEXT_ENCODER.name}: its source names no tokenizer")
     tokenizer = staged / TOKENIZER_FILE
     shutil.copyfile(encoder.tokenizer, tokenizer)
-    calibration = {"id": CALIBRATION_ID, "supported": dict(SUPPORTED)}
+    calibration = sources.open(wire.FUSION_CLASSIFIER.name).calibration
+    if calibration is None:
+        raise SourceInvalid(f"{wire.FUSION_CLASSIFIER.name}: its source gives no calibration")
     (staged / "calibration.json").write_text(json.dumps(calibration, indent=2) + "\n")
     works: list[LeafWork] = []
     for recipe in models.recipes:

@@ -62,12 +62,14 @@ class Source:
 
     `reference` computes the outputs from the same inputs on a way that shares neither the exported
     graph nor its normalisation, so that an error in either shows as a difference. `tokenizer` is
-    the file that belongs to a text encoder.
+    the file that belongs to a text encoder. `calibration` says what a fusion head's scores mean,
+    and becomes the bundle's calibration.json: its `id`, and the labels `supported` by modality.
     """
 
     write_onnx: WriteOnnx
     reference: Callable[[Tensors], dict[str, NDArray[Any]]]
     tokenizer: Path | None = None
+    calibration: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -132,7 +132,8 @@ def limit_precision(wanted: Precision, *, bf16: bool, slowest: bool = False) -> 
 
 def _hash_code() -> str:
     """SHA-256 over the modules that make or run a leaf: this package, the wire, the executor."""
-    files = sorted(_locate(livewarden_export).glob("*.py"))
+    package = _locate(livewarden_export)
+    files = sorted(package.rglob("*.py")) + sorted(package.rglob("*.safetensors"))
     files += [_locate(livewarden_client) / "wire.py", _locate(livewarden_ensemble) / "leaf.py"]
     lines = "".join(f"{path.name} {hash_file(path)}\n" for path in files)
     return hashlib.sha256(lines.encode()).hexdigest()

@@ -48,7 +48,7 @@ def test_a_bundle_is_found_through_its_pointer(pipeline: Path) -> None:
 def test_labels_that_no_modality_speaks_to_are_unsupported(pipeline: Path) -> None:
     """What the calibration leaves out is listed in the order of the taxonomy."""
     bundle = load_bundle(pipeline)
-    assert bundle.unsupported == tuple(
+    assert bundle.list_unsupported() == tuple(
         label for index, label in enumerate(LABELS) if index not in {0, 4, 7}
     )
 
@@ -57,7 +57,7 @@ def test_a_calibration_of_nothing_supports_nothing(pipeline: Path) -> None:
     """Empty support is a fact, not an error."""
     file = pipeline.parents[1] / "bundles" / "ab" / "calibration.json"
     file.write_text('{"id":"c-0","supported":{}}')
-    assert load_bundle(pipeline).unsupported == LABELS
+    assert load_bundle(pipeline).list_unsupported() == LABELS
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ def encode(seen: Sequence[bool], kinds: Sequence[int], paint: float = 1.0) -> En
     """A clip whose every encoder output is `paint`."""
     return Encoded(
         {t.name: np.full((len(seen), *t.dims[1:]), paint, np.float32) for t in VISION_INPUTS},
-        np.full((len(kinds), 384), paint, np.float32),
+        np.full((len(kinds), 768), paint, np.float32),
         tuple(seen),
         tuple(kinds),
     )

@@ -121,6 +121,18 @@ def test_a_quiet_clip_is_allowed_and_says_what_it_rests_on(
     assert outcome.scores.tolist() == [judged.score for judged in verdict.labels]
 
 
+def test_labels_that_a_clip_cannot_show_are_unsupported(
+    make_pipeline: MakePipeline, make_clip: MakeClip
+) -> None:
+    """A clip says which labels nothing in it could speak to; this bundle reads no texts at all."""
+    clips = [make_clip(frames=[(9, 9, 9)]), make_clip(texts=["hi"]), make_clip()]
+    frames, texts, nothing = (outcome.verdict for outcome in make_pipeline().moderate(clips))
+    assert frames.coverage.unsupported_labels == ("gambling",)
+    assert texts.coverage.unsupported_labels == LABELS
+    assert nothing.coverage.unsupported_labels == ("gambling",)
+    assert not any(judged.supported for judged in texts.labels)
+
+
 @pytest.mark.parametrize("kind", TEXT_KINDS)
 def test_each_kind_of_text_speaks_in_its_own_row(
     make_pipeline: MakePipeline, make_clip: MakeClip, kind: str

@@ -114,7 +114,7 @@ def test_repository_is_checked_as_files(tmp_path):
     write_configs(tmp_path)
     check_repository(tmp_path, "2.51.0")
     path = tmp_path / "text_encoder/configs/tensorrt.pbtxt"
-    path.write_text(path.read_text().replace("384", "385"))
+    path.write_text(path.read_text().replace("768", "769"))
     (tmp_path / "nsfw_encoder/config.pbtxt").write_text("name: {")
     with pytest.raises(ConfigInvalid) as error:
         check_repository(tmp_path, "2.51.0")

@@ -70,7 +70,7 @@ def test_width_that_does_not_fit_names_the_tensor(folder, tmp_path):
     import transformers  # noqa: PLC0415 - heavy, and only here
 
     for leaf, name, change, message in (
-        ("text_encoder", "electra", {"hidden_size": 768}, "'text_embedding' is 768 wide; .* 384"),
+        ("text_encoder", "electra", {"hidden_size": 1024}, "'text_embedding' is 1024 wide; .* 768"),
         ("vision_encoder", "vit", {"num_labels": 10}, "'vision_logits' is 10 wide; .* 1000"),
     ):
         shutil.rmtree(copy / name)

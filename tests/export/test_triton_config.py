@@ -105,7 +105,7 @@ def test_stale_files_are_found_and_mended(tmp_path):
     assert len(write_configs(tmp_path)) == 2 * len(wire.MODELS)
     assert find_stale_configs(tmp_path) == []
     edited = tmp_path / "text_encoder/config.pbtxt"
-    edited.write_text(edited.read_text().replace("384", "385"))
+    edited.write_text(edited.read_text().replace("768", "769"))
     missing = tmp_path / "moderation/configs/tensorrt.pbtxt"
     missing.unlink()
     assert set(find_stale_configs(tmp_path)) == {edited, missing}

@@ -6,7 +6,7 @@ import torch
 
 from livewarden_client.wire import FUSION_CLASSIFIER, LABELS, MODALITIES
 from livewarden_export import prototype
-from livewarden_export.fusion import FusionClassifier
+from livewarden_export.prototype_head import PrototypeHead
 from livewarden_export.recipe import Package
 from livewarden_export.sample import tokenize_texts
 from livewarden_export.source import locate
@@ -55,7 +55,7 @@ BENIGN = _embed(5, 99)
 @pytest.fixture(scope="module")
 def head():
     """A head over random prototypes, with one label that has none."""
-    return FusionClassifier(PROTOTYPES, BENIGN).eval()
+    return PrototypeHead(PROTOTYPES, BENIGN).eval()
 
 
 def _make_inputs(batch, frames, texts, seed=0):

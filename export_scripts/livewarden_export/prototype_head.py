@@ -1,6 +1,7 @@
-"""The first fusion head: readable evidence rules, no training, every number by hand.
+"""The head without training: readable evidence rules over any encoders, every number by hand.
 
-Uncalibrated: its scores separate the plain cases that it was tuned on and are no probabilities.
+Uncalibrated: its scores separate the plain cases that it was tuned on and are no probabilities. It
+serves new encoders until there are labelled clips to train a head on (`livewarden train fusion`).
 The tables and constants that it applies stand in `prototype.py`.
 """
 
@@ -8,7 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -21,11 +22,13 @@ from livewarden_export.onnx import export_torch
 from livewarden_export.prototype import (
     BENIGN,
     BENIGN_FLOOR,
+    CALIBRATION_ID,
     CONTRAST,
     NSFW_LABELS,
     PICTURE_CLASSES,
     PROTOTYPES,
     SLOPE,
+    SUPPORTED,
     THRESHOLD,
 )
 from livewarden_export.recipe import Recipe, Source, Tensors
@@ -34,8 +37,10 @@ from livewarden_export.source import Sources
 
 Embeddings = NDArray[np.float32]
 
+SENTENCE: Final = 384
 
-class FusionClassifier(nn.Module):
+
+class PrototypeHead(nn.Module):
     """Scores per frame, per text, per modality and joint, all in 0..1, labels in wire order.
 
     A frame's score for a label is the share of the softmax that falls on the label's picture
@@ -45,6 +50,7 @@ class FusionClassifier(nn.Module):
     Jointly, the strongest modality counts in full and each other one corroborates with its square
     (a noisy-or): 1 - (1 - max m) * product over the others of (1 - m^2). Padding scores 0.
 
+    Of a text's embedding it reads the first SENTENCE numbers, which stand for the text as a whole.
     The embeddings of frames are inputs because the contract has them; this head does not use them.
     """
 
@@ -90,7 +96,7 @@ class FusionClassifier(nn.Module):
         frames = self._score_frames(vision_logits, nsfw_probability)
         # where(), not a product: what stands in padding may be NaN, and 0 * NaN is NaN.
         frames = torch.where(frame_mask[:, :, None] > 0, frames, 0.0)
-        texts = self._score_texts(text_embedding)
+        texts = self._score_texts(text_embedding[..., :SENTENCE])
         texts = torch.where(text_kind[:, :, None] > 0, texts, 0.0)
         kinds = [
             torch.where(text_kind[:, :, None] == code, texts, 0.0).amax(dim=1)
@@ -117,7 +123,7 @@ class FusionClassifier(nn.Module):
         return logit.sigmoid() * self.worded
 
 
-def fusion_classifier(recipe: Recipe, sources: Sources) -> Source:
+def prototype_classifier(recipe: Recipe, sources: Sources) -> Source:
     """The head with the prototypes embedded by the text encoder that it will be served with."""
     encoder = sources.open(TEXT_ENCODER.name)
     if encoder.tokenizer is None:
@@ -126,9 +132,9 @@ def fusion_classifier(recipe: Recipe, sources: Sources) -> Source:
 
     def embed_sentences(sentences: tuple[str, ...]) -> Embeddings:
         rows: Embeddings = encoder.reference(tokenize_texts(sentences, tokenizer))["text_embedding"]
-        return rows
+        return rows[:, :SENTENCE]
 
-    head = FusionClassifier(
+    head = PrototypeHead(
         {label: embed_sentences(sentences) for label, sentences in PROTOTYPES.items()},
         embed_sentences(BENIGN),
     ).eval()
@@ -139,4 +145,8 @@ def fusion_classifier(recipe: Recipe, sources: Sources) -> Source:
         names = (tensor.name for tensor in recipe.model.outputs)
         return {name: output.numpy() for name, output in zip(names, outputs, strict=True)}
 
-    return Source(functools.partial(export_torch, head, recipe), reference)
+    return Source(
+        functools.partial(export_torch, head, recipe),
+        reference,
+        calibration={"id": CALIBRATION_ID, "supported": dict(SUPPORTED)},
+    )
