@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup export demo serve test check format perf bench pin clean
+.PHONY: help setup export demo serve test check format perf bench corpus fuzz audit pin clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -50,6 +50,17 @@ perf: export ## perf_analyzer against the model `moderation`, beside the machine
 
 bench: export ## the standard set of measurements in ten minutes, into reports/
 	@$(BIN)/livewarden perf bench --output reports
+
+corpus: setup ## every hostile image and text through decoder and tokeniser: states, time, memory
+	@$(BIN)/python tests/corpus/measure.py
+
+audit: setup ## ask OSV about every pinned dependency; writes sbom.cdx.json
+	@$(BIN)/python scripts/audit.py
+
+FUZZ_SECONDS ?= 60
+fuzz: setup ## fuzz each parser of callers' bytes for FUZZ_SECONDS (60); what breaks is kept
+	@$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[fuzz]'
+	@$(BIN)/python tests/fuzz/fuzz.py --seconds $(FUZZ_SECONDS)
 
 pin: setup ## write the versions of this environment into constraints.txt
 	@sed -n '/^#/p' constraints.txt > constraints.new

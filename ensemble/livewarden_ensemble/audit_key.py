@@ -7,12 +7,12 @@ Retired keys stay below it for as long as anything that they sealed is kept.
 from __future__ import annotations
 
 import hmac
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from livewarden_ensemble.errors import AuditInvalid
+from livewarden_ensemble.secret_key import KeyInvalid, read_keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 # As many bytes as SHA-256 gives: a shorter key is weaker than the hash (RFC 2104, section 3).
 MIN_SECRET_BYTES: Final = 32
 
-_KEY: Final = re.compile(r"(?P<id>[A-Za-z0-9_.-]{1,32}):(?P<secret>(?:[0-9a-fA-F]{2})+)")
+_MAX_ID: Final = 32
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -89,20 +89,8 @@ def load_keys(path: Path) -> AuditKeys:
 
 def parse_keys(text: str, source: str) -> AuditKeys:
     """Parse keys `id:hex`, with lines, blanks or commas between them; `#` starts a comment."""
-    keys: dict[str, AuditKey] = {}
-    for number, line in enumerate(text.splitlines(), 1):
-        for entry in line.partition("#")[0].replace(",", " ").split():
-            found = _KEY.fullmatch(entry)
-            if found is None:
-                raise AuditInvalid(
-                    f"audit keys: {source}, line {number}: is not `id:hex`; make a key with "
-                    '`echo "k1:$(openssl rand -hex 32)"`'
-                )
-            if found["id"] in keys:
-                raise AuditInvalid(
-                    f"audit keys: {source}, line {number}: the id {found['id']!r} stands here twice"
-                )
-            keys[found["id"]] = derive_key(found["id"], bytes.fromhex(found["secret"]))
-    if not keys:
-        raise AuditInvalid(f"audit keys: {source}: holds no key; write one as `id:hex`")
-    return gather_keys(keys.values())
+    try:
+        keys = read_keys(text, max_id=_MAX_ID, min_bytes=MIN_SECRET_BYTES)
+    except KeyInvalid as error:
+        raise AuditInvalid(f"audit keys: {source}: {error}") from None
+    return gather_keys(derive_key(key_id, secret) for key_id, secret in keys.items())

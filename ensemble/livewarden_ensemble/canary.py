@@ -57,8 +57,9 @@ class ModerationCanary:
     Keeps one connection; not for use by two threads at once.
     """
 
-    def __init__(self, timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(self, timeout_s: float = TIMEOUT_S, *, server_key: str = "") -> None:
         self._timeout_s = timeout_s
+        self._server_key = server_key
         self._client: triton.InferenceServerClient | None = None
         self._url = ""
         self._sent = 0
@@ -81,7 +82,7 @@ class ModerationCanary:
 
         self._client.async_infer(
             MODERATION.name,
-            build_inputs(f"canary-{self._sent}", nonce),
+            build_inputs(f"canary-{self._sent}", nonce, server_key=self._server_key),
             receive,
             outputs=[triton.InferRequestedOutput("verdict")],
             client_timeout=_RPC_TIMEOUT_S,
@@ -150,13 +151,13 @@ def _name_failed(answer: Any) -> str:
     return f" ({', '.join(sorted(failed))})" if failed else ""
 
 
-def build_inputs(request_id: str, nonce: str, bundle: str = "") -> list[Any]:
-    """The canary's request; `bundle` asks for another bundle than the live one."""
+def build_inputs(request_id: str, nonce: str, bundle: str = "", server_key: str = "") -> list[Any]:
+    """The canary's request; `bundle` asks for another bundle than the live one, with its key."""
     context = {
         "request_id": request_id,
         "nonce": nonce,
         "texts": [{"kind": "title"}],
-        "options": {"canary": True, "bundle": bundle},
+        "options": {"canary": True, "bundle": bundle, "server_key": server_key},
     }
     values = {"frames": draw_frame(), "texts": _TEXT, "context": json.dumps(context).encode()}
     inputs = []

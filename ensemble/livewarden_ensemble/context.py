@@ -42,13 +42,14 @@ class TextInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What the caller asks for beyond the verdict.
 
-    `canary` marks the server's own probes; `bundle` asks for a bundle other than the live one,
-    and gets it where the pointer names it.
+    `canary` marks the server's own probes, which are not audited; `bundle` asks for a bundle other
+    than the live one, and gets it where the pointer names it. Both count with `server_key` alone.
     """
 
     explain: bool = True
     canary: bool = False
     bundle: Annotated[str, msgspec.Meta(max_length=64, pattern=r"^[0-9a-f]*$(?!\n)")] = ""
+    server_key: Annotated[str, msgspec.Meta(max_length=64, pattern=r"^[0-9a-f]*$(?!\n)")] = ""
 
 
 class Context(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -23,7 +23,7 @@ from PIL import Image
 
 from livewarden_client.wire import IMAGE_SIDE, MAX_FRAME_BYTES
 from livewarden_ensemble.coverage import FrameState
-from livewarden_ensemble.image_header import Format, ImageHeader, read_header
+from livewarden_ensemble.image_header import Format, ImageHeader, has_all_rows, read_header
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -39,14 +39,17 @@ class DecodeLimits:
     """What one frame may cost; a frame over any of them is TOO_LARGE and is not decoded.
 
     Pixels are counted over all images of an animation. WebP has its own count because its decoder
-    holds 16 bytes a pixel, PNG 8, JPEG 6 at most. `max_scan_pixels` is pixels times scans of a
-    JPEG, about 1 ns each: small files can repeat a scan thousands of times.
+    holds 16 bytes a pixel, JPEG 8 and PNG 4 at most. `max_png_bytes` is what the pixels of a PNG
+    inflate to, about 5 ns each; a 4K picture with alpha fits. `max_scan_pixels` is
+    pixels times scans of a JPEG, about 1 ns each: small files can repeat a scan thousands of times.
     """
 
     max_bytes: int = MAX_FRAME_BYTES
     max_side: int = 8192
     max_pixels: int = 25_000_000
     max_webp_pixels: int = 12_000_000
+    max_png_bytes: int = 34_000_000
+    max_images: int = 1024
     max_scans: int = 64
     max_scan_pixels: int = 250_000_000
 
@@ -111,8 +114,11 @@ def fit_frame(rgb: Pixels) -> Pixels:
 def _exceeds(header: ImageHeader, limits: DecodeLimits) -> bool:
     pixels = header.width * header.height
     most = limits.max_webp_pixels if header.format == "WEBP" else limits.max_pixels
+    if header.format == "PNG":
+        most = min(most, limits.max_png_bytes * 8 // header.pixel_bits)
     return (
         max(header.width, header.height) > limits.max_side
+        or header.images > limits.max_images
         or pixels * header.images > most
         or header.scans > limits.max_scans
         or (header.scans > 1 and pixels * header.scans > limits.max_scan_pixels)
@@ -160,29 +166,64 @@ def _decode_pillow(data: bytes, header: ImageHeader) -> Iterable[Pixels]:
         for index in sorted({0, images // 2, images - 1}):
             image.seek(index)
             yield from _views(image)
+            if header.format == "PNG" and index == 0:
+                _check_rows(data, image)
+
+
+def _check_rows(data: bytes, image: Image.Image) -> None:
+    """Raise ValueError where rows are missing at the end of a PNG.
+
+    Pillow leaves them at zero and says nothing, so only a last row of zeros needs the look.
+    """
+    width, height = image.size
+    suspect = (
+        image.info.get("interlace") or not image.crop((0, height - 1, width, height)).getbbox()
+    )
+    if suspect and not has_all_rows(data):
+        raise ValueError("rows are missing")
+
+
+# Rows that are converted at once: a second copy of a whole picture would double its memory.
+_STRIP: Final = 64
 
 
 def _views(image: Image.Image) -> Iterable[Pixels]:
     """The looks of one picture: itself, or if light shines through, it on black and on white."""
     image.load()  # an animation settles its mode only here
     width, height = image.size
-    # Whole-numbered reduction before the picture leaves the codec's memory: no second full copy.
-    steps = max(1, width // (2 * IMAGE_SIDE)), max(1, height // (2 * IMAGE_SIDE))
-    if image.mode.startswith("I;16"):
-        image = _halve_depth(image)
-    if not image.has_transparency_data:
-        return [fit_frame(np.asarray(_convert(image, "RGB").reduce(steps)))]
+    # Whole-numbered reduction before the picture leaves the codec's memory.
+    across, down = max(1, width // (2 * IMAGE_SIDE)), max(1, height // (2 * IMAGE_SIDE))
+    rows = -(-_STRIP // down) * down
+    clear = image.has_transparency_data
+    square = fit_frame(
+        np.concatenate(
+            [
+                np.asarray(
+                    _convert(
+                        image.crop((0, top, width, min(top + rows, height))), clear=clear
+                    ).reduce((across, down))
+                )
+                for top in range(0, height, rows)
+            ]
+        )
+    )
+    if not clear:
+        return [square]
     # Colours times alpha are the picture on black, and what alpha leaves over is the white.
-    square = fit_frame(np.asarray(_convert(image, "RGBA").convert("RGBa").reduce(steps)))
     black, gap = square[..., :3], 255 - square[..., 3:]
     if not gap.any():
         return [black]
     return [black, black + np.minimum(gap, 255 - black)]
 
 
-def _convert(image: Image.Image, mode: str) -> Image.Image:
-    # Pillow copies even a picture that is in the mode already.
-    return image if image.mode == mode else image.convert(mode)
+def _convert(image: Image.Image, *, clear: bool) -> Image.Image:
+    """RGB, or if it is `clear` RGB times alpha, and alpha."""
+    if image.mode.startswith("I;16"):
+        image = _halve_depth(image)
+    for mode in ("RGBA", "RGBa") if clear else ("RGB",):
+        # Pillow copies even a picture that is in the mode already.
+        image = image if image.mode == mode else image.convert(mode)
+    return image
 
 
 def _halve_depth(image: Image.Image) -> Image.Image:

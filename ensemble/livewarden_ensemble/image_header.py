@@ -26,7 +26,8 @@ class ImageHeader:
     """The claims of one file: size in pixels, and how often its pixels are gone over.
 
     `images` counts the pictures of an animation, with a still picture hidden behind it; `scans`
-    the passes of a multi-scan JPEG, up to `MAX_PARTS`. `orientation` is the EXIF value, 1 to 8.
+    the passes of a multi-scan JPEG, up to `MAX_PARTS`. `pixel_bits` is what one pixel of a PNG
+    takes once it is inflated. `orientation` is the EXIF value, 1 to 8.
     """
 
     format: Format
@@ -35,6 +36,7 @@ class ImageHeader:
     images: int = 1
     scans: int = 1
     orientation: int = 1
+    pixel_bits: int = 24
 
 
 # Segments or chunks in one file. Reading stops here, so that 8 MiB of 12-byte chunks cost no more
@@ -45,6 +47,24 @@ _PNG_MAGIC: Final = b"\x89PNG\r\n\x1a\n"
 # Colour types and depths whose see-through value Pillow compares with pixels of another depth, so
 # that the encoders would see other parts of the picture than a viewer does.
 _PNG_MISREAD: Final = frozenset({(0, 2), (0, 4), (2, 16)})
+_PNG_CHANNELS: Final = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+_PNG_GREY_ALPHA: Final = 4
+# First column and row, and steps, of each pass of an interlaced PNG (Adam7), and of a plain one.
+_ADAM7: Final = (
+    (0, 0, 8, 8),
+    (4, 0, 8, 8),
+    (0, 4, 4, 8),
+    (2, 0, 4, 4),
+    (0, 2, 2, 4),
+    (1, 0, 2, 2),
+    (0, 1, 1, 2),
+)
+_ONE_PASS: Final = ((0, 0, 1, 1),)
+_PNG_DEPTHS: Final = frozenset({1, 2, 4, 8, 16})
+# Chunks that no pixel depends on, and that each make Pillow inflate up to a MiB.
+_PNG_DEFLATED: Final = frozenset({b"zTXt", b"iTXt", b"iCCP"})
+MAX_DEFLATED: Final = 8
+_INFLATE_STEP: Final = 256 * 1024
 
 
 def read_header(data: bytes) -> ImageHeader | FrameState:
@@ -160,27 +180,58 @@ def _png_chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
         yield kind, view[body : at - 4]
 
 
-def _read_png(data: bytes) -> ImageHeader | FrameState:
+def _read_png(  # noqa: PLR0911 - one way out per trouble
+    data: bytes,
+) -> ImageHeader | FrameState:
     chunks = list(islice(_png_chunks(data), MAX_PARTS))
     if len(chunks) == MAX_PARTS:
         return FrameState.TOO_LARGE
     kinds = [kind for kind, _ in chunks]
     if kinds[:1] != [b"IHDR"] or kinds[-1] != b"IEND" or b"IDAT" not in kinds:
         return FrameState.CORRUPT
+    if sum(kind in _PNG_DEFLATED for kind in kinds) > MAX_DEFLATED:
+        return FrameState.TOO_LARGE
     first = dict(reversed(chunks))
     width, height, depth, colour = struct.unpack_from(">IIBB", first[b"IHDR"])
+    if colour not in _PNG_CHANNELS or depth not in _PNG_DEPTHS:
+        return FrameState.CORRUPT
+    bits = depth * _PNG_CHANNELS[colour]
+    if colour == _PNG_GREY_ALPHA:
+        bits *= 2  # it becomes RGBA on its way, and takes as long
     if b"tRNS" in kinds and (colour, depth) in _PNG_MISREAD:
         return FrameState.UNSUPPORTED
     orientation = _read_orientation(first.get(b"eXIf", b""))
     if b"acTL" not in kinds:
-        return ImageHeader("PNG", width, height, orientation=orientation)
+        return ImageHeader("PNG", width, height, orientation=orientation, pixel_bits=bits)
     still = kinds.index(b"IDAT")
     images, controls = struct.unpack_from(">I", first[b"acTL"])[0], kinds.count(b"fcTL")
     # Some viewers would play such an animation and some would not.
     if images == 0 or images != controls or kinds.index(b"acTL") > still:
         return FrameState.CORRUPT
     hidden = b"fcTL" not in kinds[:still]
-    return ImageHeader("PNG", width, height, images + hidden, orientation=orientation)
+    return ImageHeader(
+        "PNG", width, height, images + hidden, orientation=orientation, pixel_bits=bits
+    )
+
+
+def has_all_rows(data: bytes) -> bool:
+    """Whether the still picture of a PNG, whose header was read, inflates to all of its rows.
+
+    Nothing is unpacked but in pieces. Raises zlib.error where it does not inflate.
+    """
+    width, height, depth, colour, _, _, interlaced = struct.unpack_from(">IIBBBBB", data, 16)
+    missing = 0
+    for left, top, across, down in _ADAM7 if interlaced else _ONE_PASS:
+        columns, rows = -(-(width - left) // across), -(-(height - top) // down)
+        if columns > 0 and rows > 0:
+            missing += rows * (1 + (columns * depth * _PNG_CHANNELS[colour] + 7) // 8)
+    inflate = zlib.decompressobj()
+    for kind, body in _png_chunks(data):
+        rest: bytes | memoryview = body if kind == b"IDAT" else b""
+        while rest and missing > 0:
+            missing -= len(inflate.decompress(rest, _INFLATE_STEP))
+            rest = inflate.unconsumed_tail
+    return missing <= 0
 
 
 def _read_webp(data: bytes) -> ImageHeader | FrameState:

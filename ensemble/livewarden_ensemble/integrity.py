@@ -41,6 +41,12 @@ MODEL_CODE: Final = '''"""An OpenVINO leaf of the embedded target."""
 
 from livewarden_ensemble.serving import OpenVinoLeaf as TritonPythonModel
 '''
+# The version of `moderation`, which never changes: its pipeline follows the pointer.
+PIPELINE_VERSION: Final = "1"
+PIPELINE_CODE: Final = '''"""The pipeline."""
+
+from livewarden_ensemble.serving import ModerationPipeline as TritonPythonModel
+'''
 
 # Not part of what is hashed: the manifest holds the hashes, and the signature signs both.
 _APART: Final = (MANIFEST, SIGNATURE)
@@ -186,6 +192,26 @@ def check_version(version: Path, leaf: Path, manifest: Mapping[str, Any]) -> Non
             raise BundleInvalid(f"{path}: was changed or added; publish the bundle again")
 
 
+def check_pipeline(pipeline: Path) -> None:
+    """Raise BundleInvalid unless `pipeline`, the folder of `moderation`, runs our code alone.
+
+    Compiled files are deleted: Python would run them in place of the file that is checked here.
+    """
+    for version in sorted(pipeline.iterdir()):
+        if not version.is_dir() or not version.name.isdecimal():
+            continue
+        if version.name != PIPELINE_VERSION:
+            raise BundleInvalid(f"{version}: was added; `moderation` has one version")
+        compiled, model = version / COMPILED, version / MODEL_FILE
+        if compiled.is_dir() and not compiled.is_symlink():
+            shutil.rmtree(compiled)
+        for path in sorted(version.iterdir()):
+            if path.name not in {MODEL_FILE, COMPILED} or path.is_symlink():
+                raise BundleInvalid(f"{path}: was added; delete it")
+        if not model.is_file() or model.read_text() != PIPELINE_CODE:
+            raise BundleInvalid(f"{model}: is missing or was changed; install it again")
+
+
 def check_repository(repository: Path, public_key: Path | None = None) -> None:
     """Check every bundle that the pointer of `repository` names; a start begins with this.
 
@@ -197,6 +223,7 @@ def check_repository(repository: Path, public_key: Path | None = None) -> None:
         if public_key is not None:
             raise BundleInvalid(f"{pipeline / POINTER}: is missing; run `livewarden export` first")
         return
+    check_pipeline(pipeline)
     with hold_repository(repository) as held:
         if held:
             remove_orphans(repository)

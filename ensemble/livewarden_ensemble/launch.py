@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from livewarden_client.wire import LEAVES
 from livewarden_ensemble.errors import ServerFailed
 from livewarden_ensemble.keeper import SHARED_MEMORY
+from livewarden_ensemble.routing import SERVER_KEY_VARIABLE, derive_server_key
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -154,6 +155,11 @@ class Launch:
                 f"{needed // _MIB} MiB. In a container, start it with --shm-size=1g."
             )
 
+    @property
+    def secrets(self) -> list[str]:
+        """What stands in the command line and nobody else may read."""
+        return [secret for secret in (self.secret, self.shared_memory_key) if secret]
+
     def locate(self, port: int) -> str:
         """The address HOST:PORT by which a process of this machine reaches `port`."""
         host = _EVERY_ADDRESS.get(self.host, self.host)
@@ -213,6 +219,7 @@ class Launch:
             "LIVEWARDEN_REPOSITORY": str(self.repository),
             # Where a shadowed clip is sent again.
             "LIVEWARDEN_GRPC": self.locate(self.ports.grpc),
+            SERVER_KEY_VARIABLE: derive_server_key(self.secret),
         }
         if self.policy is not None:
             environment["LIVEWARDEN_POLICY"] = str(self.policy)

@@ -108,6 +108,7 @@ class Pipeline:
     `policy` may be replaced at any time: a batch ends with the one that it began with. Without
     `keys` no stream is remembered: no verdict carries a state, and none that is sent is read.
     `cache` keeps encoder answers; it must serve no other bundle.
+    `is_own` tells the server's own canaries, by their key, from callers who say that they are one.
     """
 
     def __init__(
@@ -122,10 +123,12 @@ class Pipeline:
         on_crossed: Callable[[CrossedReply], None] = lambda _error: None,
         keys: StateKeys | None = None,
         cache: AnswerCache | None = None,
+        is_own: Callable[[str], bool] = lambda _server_key: False,
     ) -> None:
         self._bundle = bundle
         self.policy = policy
         self._keys = keys
+        self._is_own = is_own
         self._infer = infer
         self._server = server
         self._map_frames = map_frames
@@ -309,7 +312,7 @@ class Pipeline:
             verdict,
             unscored if work.scores is None else work.scores.joint,
             record=judged.record,
-            canary=context.options.canary,
+            canary=context.options.canary and self._is_own(context.options.server_key),
         )
 
 

@@ -59,6 +59,8 @@ class ServerProcess:
         self._stubs.mkdir()
         environment = launch.build_environment(installation.build_environment(os.environ))
         environment[STUBS_VARIABLE] = str(self._stubs)
+        environment[keeper.SECRETS_VARIABLE] = " ".join(launch.secrets)
+        command = keeper.mask_secrets(command, launch.secrets)
         settings = (self._prefix, str(claim.lock_path), str(claim.runtime), str(GRACE_S))
         self._keeper = subprocess.Popen(  # noqa: S603 - our own file, run by our own Python
             # -I -S: it needs the standard library only, and starts in a tenth of the time.

@@ -80,12 +80,13 @@ def make_record(
     now_ms: int,
     hits: Hits = NO_HITS,
 ) -> Record:
-    """Make the record of what `decide` is asked, with everything personal left out."""
+    """Make the record of what `decide` is asked, with everything personal or secret left out."""
+    options = msgspec.structs.replace(context.options, server_key="")
     texts = tuple(msgspec.structs.replace(text, author_ref=None) for text in context.texts)
     return Record(
         now_ms=now_ms,
         context=msgspec.structs.replace(
-            context, nonce="", state=None, pass_through=None, texts=texts
+            context, nonce="", state=None, pass_through=None, texts=texts, options=options
         ),
         coverage=coverage,
         scores=None if scores is None else Scores.from_clip(scores),

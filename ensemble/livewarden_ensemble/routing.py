@@ -7,6 +7,7 @@ was replaced sees the new one, and no clip is ever answered by two bundles.
 from __future__ import annotations
 
 import hashlib
+import hmac
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
@@ -23,6 +24,20 @@ if TYPE_CHECKING:
     from livewarden_ensemble.pipeline import Outcome
 
 _PARTS: Final = 10_000  # hundredths of a percent
+
+# The key by which a server knows its own clips: they may name a bundle, and probes stay out of the
+# audit log. Its supervisor, its shadow and `livewarden bundle` have it.
+SERVER_KEY_VARIABLE: Final = "LIVEWARDEN_SERVER_KEY"
+
+
+def is_server_key(given: str, key: str) -> bool:
+    """Whether a clip proved to be the server's own; without a `key` none is."""
+    return bool(key) and hmac.compare_digest(given.encode(), key.encode())
+
+
+def derive_server_key(secret: str) -> str:
+    """The key for `options.server_key`, of 32 hex digits, from a server's admin secret."""
+    return hmac.digest(secret.encode(), b"livewarden.server-key/v1", "sha256")[:16].hex()
 
 
 class Moderator(Protocol):
@@ -44,6 +59,7 @@ class Answer:
 
 class _Asked(msgspec.Struct, frozen=True):
     bundle: str = ""
+    server_key: str = ""
     canary: bool = False
 
 
@@ -69,9 +85,11 @@ def falls_in(share: Share, stream_id: str, purpose: str) -> bool:
     return draw % _PARTS < share.percent * _PARTS / 100
 
 
-def choose_bundle(pointer: Pointer, context: bytes) -> tuple[str, str, str | None]:
+def choose_bundle(pointer: Pointer, context: bytes, key: str = "") -> tuple[str, str, str | None]:
     """The bundle that answers a clip, its role, and the bundle that shadows it, if any.
 
+    A clip that names a bundle gets it if it sends `key` too: else callers could have themselves
+    judged by a bundle that was withdrawn. Without a `key` none does; such a clip goes as any other.
     A context that cannot be read goes to the live bundle, which refuses it in its own words.
     """
     releases = pointer.list_releases()
@@ -82,7 +100,7 @@ def choose_bundle(pointer: Pointer, context: bytes) -> tuple[str, str, str | Non
     except (msgspec.DecodeError, ValueError, RecursionError):
         return pointer.bundle, "live", None
     asked = routed.options.bundle
-    if asked:
+    if asked and is_server_key(routed.options.server_key, key):
         roles = [role for role, release in releases.items() if release.bundle == asked]
         return (asked, roles[0], None) if roles else (pointer.bundle, "live", None)
     if routed.options.canary:
@@ -99,13 +117,19 @@ class Router:
     """Sends each clip of a batch through the pipeline of its bundle.
 
     `make` builds a pipeline; `tell` hears of a pointer that cannot be used, once per pointer: the
-    routes before it stay. The constructor raises BundleInvalid where there are none before it.
+    routes before it stay. `key` lets clips name their bundle. The constructor raises BundleInvalid
+    where there are no routes before it.
     """
 
     def __init__(
-        self, folder: Path, make: Callable[[Bundle], Moderator], tell: Callable[[str], None]
+        self,
+        folder: Path,
+        make: Callable[[Bundle], Moderator],
+        tell: Callable[[str], None],
+        key: str = "",
     ) -> None:
         self._folder = folder
+        self._key = key
         self._make = make
         self._tell = tell
         self._pipelines: dict[str, tuple[object, Moderator]] = {}
@@ -116,7 +140,7 @@ class Router:
         """One answer per clip, in order."""
         self._refresh()
         pointer, pipelines = self._pointer, self._pipelines
-        chosen = [choose_bundle(pointer, clip.context) for clip in clips]
+        chosen = [choose_bundle(pointer, clip.context, self._key) for clip in clips]
         answers: dict[int, Answer] = {}
         for bundle in dict.fromkeys(bundle for bundle, _, _ in chosen):
             places = [place for place, choice in enumerate(chosen) if choice[0] == bundle]

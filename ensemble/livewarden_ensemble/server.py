@@ -17,6 +17,7 @@ from livewarden_ensemble.installation import find_installation
 from livewarden_ensemble.integrity import check_repository
 from livewarden_ensemble.launch import Launch, LogLevel, Ports, choose_ports, read_key
 from livewarden_ensemble.process import ServerProcess
+from livewarden_ensemble.routing import derive_server_key
 from livewarden_ensemble.serverlog import ServerLog
 from livewarden_ensemble.supervisor import Notice, Phase, Supervisor
 from livewarden_ensemble.vitals import Timing
@@ -75,7 +76,8 @@ class Server:
             shared_memory_key=_read_key(shared_memory),
         )
         self._log_file = Path(log_file).resolve() if log_file else None
-        self._canary = canary or ModerationCanary()
+        key = derive_server_key(self._launch.secret)
+        self._canary = canary or ModerationCanary(server_key=key)
         self._timing = timing or Timing()
         self._tell = tell or _ignore
         self._supervisor: Supervisor | None = None

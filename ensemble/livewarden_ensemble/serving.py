@@ -33,7 +33,7 @@ from livewarden_ensemble.ledger import Ledger
 from livewarden_ensemble.pipeline import Outcome, Pipeline
 from livewarden_ensemble.policy import Policy, locate_policy
 from livewarden_ensemble.policy_watcher import PolicyWatcher
-from livewarden_ensemble.routing import Answer, Router
+from livewarden_ensemble.routing import SERVER_KEY_VARIABLE, Answer, Router, is_server_key
 from livewarden_ensemble.shadow import (
     CLIPS,
     METRICS,
@@ -72,8 +72,10 @@ class ModerationPipeline:
         self._keys = read_keys(os.environ)
         self._calls = ThreadPoolExecutor(_CALL_THREADS, "leaf-call")
         self._decoders = ThreadPoolExecutor(os.cpu_count() or 1, "decode")
-        self._router = Router(folder, self._make_pipeline, pb.Logger.log_error)
-        self._shadow = Shadow(os.environ.get("LIVEWARDEN_GRPC", _GRPC), self._metrics.count_shadow)
+        self._key = key = os.environ.get(SERVER_KEY_VARIABLE, "")
+        self._router = Router(folder, self._make_pipeline, pb.Logger.log_error, key)
+        url = os.environ.get("LIVEWARDEN_GRPC", _GRPC)
+        self._shadow = Shadow(url, self._metrics.count_shadow, key=key)
         self._watcher.start()
         announce_stub()
 
@@ -89,6 +91,7 @@ class ModerationPipeline:
             on_crossed=self._report_crossed,
             keys=self._keys,
             cache=cache,
+            is_own=functools.partial(is_server_key, key=self._key),
         )
         return _Governed(pipeline, self._watcher, cache, self._metrics)
 

@@ -52,10 +52,16 @@ class Comparison:
 
 
 class Shadow:
-    """One thread that asks the server at `url` for the shadow's verdicts; `tell` hears of each."""
+    """One thread that asks the server at `url` for the shadow's verdicts; `tell` hears of each.
 
-    def __init__(self, url: str, tell: Callable[[Comparison], None], limit: int = _QUEUE) -> None:
+    `key` is the server's key for naming a bundle.
+    """
+
+    def __init__(
+        self, url: str, tell: Callable[[Comparison], None], limit: int = _QUEUE, *, key: str = ""
+    ) -> None:
         self._url = url
+        self._key = key
         self._tell = tell
         self._jobs: queue.Queue[tuple[RawClip, Outcome, str] | None] = queue.Queue(limit)
         self._thread: threading.Thread | None = None
@@ -89,7 +95,7 @@ class Shadow:
             try:
                 result = client.infer(
                     MODERATION.name,
-                    build_inputs(clip, bundle, triton.InferInput),
+                    build_inputs(clip, bundle, triton.InferInput, self._key),
                     client_timeout=_TIMEOUT_S,
                 )
                 comparison = compare(
@@ -119,14 +125,16 @@ def compare(outcome: Outcome, bundle: str, answer: Any, scores: Any) -> Comparis
     return Comparison(bundle, result, live, answer["action"], difference)
 
 
-def build_inputs(clip: RawClip, bundle: str, make_input: Callable[..., Any]) -> list[Any]:
+def build_inputs(
+    clip: RawClip, bundle: str, make_input: Callable[..., Any], key: str = ""
+) -> list[Any]:
     """The request that asks `bundle` about `clip`: the same clip, without its deadline.
 
     `make_input` is tritonclient's InferInput.
     """
     context = json.loads(clip.context)
     context.pop("deadline_ms", None)
-    context["options"] = {"explain": False, "bundle": bundle}
+    context["options"] = {"explain": False, "bundle": bundle, "server_key": key}
     values: dict[str, Any] = {"context": np.array([[json.dumps(context).encode()]], np.object_)}
     for name, items in (("frames", clip.frames), ("texts", clip.texts)):
         if items:

@@ -15,7 +15,6 @@ import base64
 import binascii
 import hashlib
 import hmac
-import re
 import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +22,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from livewarden_ensemble import secret_key
 from livewarden_ensemble.errors import ServerFailed
 from livewarden_ensemble.stream_state import FRESH, Fault, StreamState
 
@@ -38,7 +38,7 @@ _STREAM_BYTES: Final = 8
 # Far over what 14 labels and two shadow policies can need; a bound on what is unpacked.
 _MAX_BODY: Final = 64 * 1024
 _PLAIN, _DEFLATED = b"\0", b"\1"
-_KEY: Final = re.compile(r"(?P<id>[A-Za-z0-9_.-]{1,16}):(?P<secret>(?:[0-9a-fA-F]{2})+)")
+_MAX_ID: Final = 16
 _DECODER: Final = msgspec.msgpack.Decoder(StreamState)
 
 
@@ -63,25 +63,10 @@ def parse_keys(text: str) -> StateKeys:
 
     Raises ServerFailed, which repeats no secret, for anything else, and for keys under 16 bytes.
     """
-    keys: dict[str, bytes] = {}
-    lines = (line.split("#", 1)[0] for line in text.splitlines())
-    for number, entry in enumerate(re.split(r"[,\s]+", " ".join(lines).strip()), start=1):
-        match = _KEY.fullmatch(entry)
-        if match is None:
-            raise ServerFailed(
-                f"State key {number} is not `id:hex` (an id of 1 to 16 letters, and hexadecimal "
-                "digits); make one with `openssl rand -hex 32`."
-            )
-        secret = bytes.fromhex(match["secret"])
-        if len(secret) < MIN_KEY_BYTES:
-            raise ServerFailed(
-                f"State key {match['id']!r} has {len(secret)} bytes; at least {MIN_KEY_BYTES} are "
-                "needed."
-            )
-        if match["id"] in keys:
-            raise ServerFailed(f"The state key id {match['id']!r} is given twice.")
-        keys[match["id"]] = secret
-    return StateKeys(keys)
+    try:
+        return StateKeys(secret_key.read_keys(text, max_id=_MAX_ID, min_bytes=MIN_KEY_BYTES))
+    except secret_key.KeyInvalid as error:
+        raise ServerFailed(f"The state keys: {error}.") from None
 
 
 def read_keys(environment: Mapping[str, str]) -> StateKeys | None:
@@ -159,7 +144,8 @@ def _unpack(body: bytes) -> StreamState | Fault:
             if inflate.unconsumed_tail:
                 return "too_large"
         return _DECODER.decode(packed)
-    except (zlib.error, msgspec.MsgspecError):
+    # ValueError: broken UTF-8, which msgspec leaves to Python.
+    except (zlib.error, msgspec.MsgspecError, ValueError):
         return "version"
 
 

@@ -18,11 +18,12 @@ import msgspec
 import tritonclient.grpc as triton
 
 from livewarden_client.wire import LEAVES, MODERATION
-from livewarden_ensemble.admin import Admin, find_servers
+from livewarden_ensemble.admin import Admin, Record, find_servers
 from livewarden_ensemble.bundle import POINTER, Pointer, Release, Share
 from livewarden_ensemble.canary import build_inputs, judge_verdict
 from livewarden_ensemble.errors import BundleInvalid, LivewardenError, ServerFailed
 from livewarden_ensemble.integrity import check_bundle, check_release, remove_orphans
+from livewarden_ensemble.routing import derive_server_key
 from livewarden_ensemble.vitals import Beat
 from livewarden_export.bundle import Bundle
 from livewarden_export.errors import ExportFailed
@@ -194,7 +195,7 @@ class _Desk:
     def _try(self, release: Release) -> None:
         for admin in self._admins:
             self._report(f"{release.bundle}: canary clips through {admin.record.grpc}")
-            ask_canaries(admin.record.grpc, release)
+            ask_canaries(admin.record, release)
 
     def _withdraw(self) -> None:
         """Take the candidate back; the first error is the one to report."""
@@ -210,36 +211,38 @@ class _Desk:
                 admin.load([leaf])
 
 
-def ask_canaries(url: str, release: Release) -> None:
-    """Have the server at `url` answer canary clips by `release`; ServerFailed where one is wrong.
+def ask_canaries(record: Record, release: Release) -> None:
+    """Have a server answer canary clips by `release`; ServerFailed where one is wrong.
 
     Right is: every stage scored, and the verdict names this bundle and these versions.
     """
     with ThreadPoolExecutor(_CANARY_THREADS) as pool:
         for problem in pool.map(
-            lambda index: _try_canary(url, release, index), range(_CANARY_CLIPS)
+            lambda index: _try_canary(record, release, index), range(_CANARY_CLIPS)
         ):
             if problem:
-                raise ServerFailed(f"{url}: a canary clip by bundle {release.bundle}: {problem}")
+                raise ServerFailed(
+                    f"{record.grpc}: a canary clip by bundle {release.bundle}: {problem}"
+                )
 
 
-def _try_canary(url: str, release: Release, index: int) -> str:
+def _try_canary(record: Record, release: Release, index: int) -> str:
     """What is wrong with a canary clip's answer; an overload may spoil all tries but one."""
     problem = ""
     for _ in range(_CANARY_TRIES):
-        problem = _ask_canary(url, release, f"publish-{index}")
+        problem = _ask_canary(record, release, f"publish-{index}")
         if not problem:
             break
     return problem
 
 
-def _ask_canary(url: str, release: Release, request_id: str) -> str:
+def _ask_canary(record: Record, release: Release, request_id: str) -> str:
     nonce = secrets.token_hex(8)
-    with triton.InferenceServerClient(url) as client:
+    with triton.InferenceServerClient(record.grpc) as client:
         try:
             result = client.infer(
                 MODERATION.name,
-                build_inputs(request_id, nonce, release.bundle),
+                build_inputs(request_id, nonce, release.bundle, derive_server_key(record.secret)),
                 client_timeout=_CANARY_TIMEOUT_S,
             )
         except triton.InferenceServerException as error:

@@ -36,7 +36,7 @@ FULL: dict[str, Any] = {
     "policy": "live-default:17",
     "deadline_ms": NOON_MS + 800,
     "state": "v1.opaque",
-    "options": {"explain": False, "canary": True, "bundle": "0a1b"},
+    "options": {"explain": False, "canary": True, "bundle": "0a1b", "server_key": "2c3d"},
     "pass_through": {"any": ["thing", 1, None, 2.5]},
 }
 

@@ -337,6 +337,38 @@ def test_animation_counts_all_its_pixels(kind):
         assert decode_frame(data, limits).state is state
 
 
+@pytest.mark.parametrize(("mode", "size"), [("RGBA", 32), ("RGB", 24), ("L", 8), ("LA", 32)])
+def test_png_counts_what_it_inflates_to(mode, size):
+    """The budget of a PNG is its bytes once inflated, so that deep pixels count for more."""
+    data = save(Image.new(mode, (60, 40)), "PNG")
+    enough = 60 * 40 * size // 8
+    assert decode_frame(data, DecodeLimits(max_png_bytes=enough)).state is FrameState.OK
+    assert decode_frame(data, DecodeLimits(max_png_bytes=enough - 1)).state is FrameState.TOO_LARGE
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+def test_images_of_an_animation_are_bounded(kind):
+    """An animation may have so many images, however small they are."""
+    data = animate(kind, [RED, GREEN, BLUE])
+    assert decode_frame(data, DecodeLimits(max_images=3)).state is FrameState.ANIMATED
+    assert decode_frame(data, DecodeLimits(max_images=2)).state is FrameState.TOO_LARGE
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "RGB", "RGBA", "I;16"])
+def test_strips_join_without_a_seam(mode, monkeypatch):
+    """Converting strip by strip is the same as converting the whole picture."""
+    rng = np.random.default_rng(5)
+    if mode == "I;16":
+        image = Image.fromarray(rng.integers(0, 2**16, (1000, 1400), np.uint16))
+    else:
+        image = Image.fromarray(rng.integers(0, 256, (1000, 1400, 4), np.uint8)).convert(mode)
+    data = save(image, "PNG")
+    strips = decode_frame(data).views
+    monkeypatch.setattr(decode, "_STRIP", 10_000)
+    for strip, whole in zip(strips, decode_frame(data).views, strict=True):
+        assert np.array_equal(strip, whole)
+
+
 def test_scans_times_pixels_are_bounded(photo):
     """A large picture may have fewer scans than a small one."""
     data = save(photo, "JPEG", progressive=True)
@@ -422,6 +454,30 @@ def test_png_with_a_wrong_checksum_is_corrupt():
     with Image.open(io.BytesIO(data)) as image:
         image.load()
     assert decode_frame(bytes(data)).state is FrameState.CORRUPT
+
+
+@pytest.mark.parametrize("shade", [0, 200])
+@pytest.mark.parametrize("colour", [0, 2, 4, 6])
+@pytest.mark.parametrize("interlace", [0, 1])
+@pytest.mark.parametrize(("width", "height"), [(20, 20), (1, 9), (9, 1), (3, 5)])
+def test_png_without_all_its_rows_is_corrupt(shade, colour, interlace, width, height):
+    """A PNG that ends early is found out, though its last rows could have been black."""
+    channels = {0: 1, 2: 3, 4: 2, 6: 4}[colour]
+    first = [(0, 0, 1, 1)] if not interlace else [
+        (0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2),
+        (0, 1, 1, 2),
+    ]  # fmt: skip
+    lines = [
+        b"\0" + bytes([shade]) * (len(range(left, width, across)) * channels)
+        for left, top, across, down in first
+        for _ in range(top, height, down)
+        if left < width
+    ]
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, colour, 0, 0, interlace))
+    for rows, state in ((lines, FrameState.OK), (lines[:-1], FrameState.CORRUPT)):
+        pixels = chunk(b"IDAT", zlib.compress(b"".join(rows)))
+        data = b"\x89PNG\r\n\x1a\n" + head + pixels + chunk(b"IEND", b"")
+        assert decode_frame(data).state is state
 
 
 def test_decoder_must_agree_with_the_header(photo, monkeypatch):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from livewarden_ensemble.coverage import FrameState
-from livewarden_ensemble.image_header import MAX_PARTS, ImageHeader, read_header
+from livewarden_ensemble.image_header import MAX_DEFLATED, MAX_PARTS, ImageHeader, read_header
 
 SOI, EOI = b"\xff\xd8", b"\xff\xd9"
 SOF0, SOF2, SOS, APP1 = 0xC0, 0xC2, 0xDA, 0xE1
@@ -195,3 +195,30 @@ def test_reading_stops_after_a_number_of_parts(data):
 def test_no_bytes_behind_a_magic_raise(magic, rest):
     """Any bytes give a header or a state."""
     assert isinstance(read_header(magic + rest), ImageHeader | FrameState)
+
+
+@pytest.mark.parametrize("kind", [b"zTXt", b"iTXt", b"iCCP"])
+def test_chunks_that_inflate_to_more_are_counted(kind: bytes):
+    """Texts and profiles that a decoder would inflate are few, or the file is TOO_LARGE."""
+    few = chunk(kind, b"x") * MAX_DEFLATED
+    assert isinstance(read_header(png(few, IDAT)), ImageHeader)
+    assert read_header(png(few, chunk(kind), IDAT)) is FrameState.TOO_LARGE
+
+
+@pytest.mark.parametrize(
+    ("depth", "colour", "bits"),
+    [(1, 0, 1), (16, 0, 16), (8, 2, 24), (4, 3, 4), (8, 4, 32), (16, 4, 64), (16, 6, 64)],
+)
+def test_bits_of_a_pixel_are_read(depth: int, colour: int, bits: int):
+    """What a pixel costs is its depth times its channels; grey with alpha counts as RGBA."""
+    ihdr = chunk(b"IHDR", struct.pack(">IIBBBBB", 60, 40, depth, colour, 0, 0, 0))
+    header = read_header(b"\x89PNG\r\n\x1a\n" + ihdr + IDAT + chunk(b"IEND"))
+    assert header == ImageHeader("PNG", 60, 40, pixel_bits=bits)
+
+
+@pytest.mark.parametrize(("depth", "colour"), [(8, 1), (8, 7), (0, 2), (3, 0), (255, 6)])
+def test_kinds_of_pixels_that_do_not_exist_are_corrupt(depth: int, colour: int):
+    """A PNG of no known depth or colour type has no cost that could be judged."""
+    ihdr = chunk(b"IHDR", struct.pack(">IIBBBBB", 60, 40, depth, colour, 0, 0, 0))
+    data = b"\x89PNG\r\n\x1a\n" + ihdr + IDAT + chunk(b"IEND")
+    assert read_header(data) is FrameState.CORRUPT

@@ -114,3 +114,42 @@ def test_server_dies_with_its_keeper(prefix: str, tmp_path: Path):
         server = psutil.Process(process.server)
         process.kill()
     server.wait(10)
+
+
+def test_secrets_are_in_no_argument(prefix: str, tmp_path: Path):
+    """The keeper never shows a secret; its server does until it has a child, and still has it."""
+    secret, seen = "s3cret" * 4, tmp_path / "seen"
+    script = f"echo $0 > {seen}; while [ ! -e {tmp_path}/go ]; do :; done; sleep 1000; echo $0"
+    command = ["/bin/sh", "-c", script, f"--lock=a:{secret}"]
+    masked = keeper.mask_secrets(command, [secret])
+    assert secret not in "".join(masked)
+    assert keeper.fill_secrets(masked, [secret]) == command
+    settings = (prefix, str(tmp_path / "lock"), str(tmp_path), "1")
+    with subprocess.Popen(
+        [sys.executable, "-I", "-S", keeper.__file__, *settings, *masked],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, keeper.SECRETS_VARIABLE: secret},
+    ) as process:
+        server = psutil.Process(int(process.stdout.readline()))
+        while not seen.exists() or not seen.read_text():
+            time.sleep(0.01)
+        assert seen.read_text() == f"--lock=a:{secret}\n"
+        assert secret in server.cmdline()[-1]
+        assert secret not in "".join(psutil.Process(process.pid).cmdline())
+        assert keeper.SECRETS_VARIABLE not in server.environ()
+        (tmp_path / "go").touch()
+        deadline = time.monotonic() + 20
+        while secret in server.cmdline()[-1] and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert server.cmdline()[-1] == "--lock=a:" + "*" * len(secret)
+        process.stdin.write(b"k")
+        process.stdin.flush()
+        process.wait(10)
+
+
+def test_a_process_that_is_gone_keeps_its_secrets(capsys: pytest.CaptureFixture[str]):
+    """Where the arguments cannot be written, that is said, and the server goes on."""
+    keeper.hide_secrets(2**22 + 1, ["secret"])
+    assert "secrets stay in the process list" in capsys.readouterr().err

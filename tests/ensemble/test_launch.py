@@ -9,6 +9,7 @@ import pytest
 from livewarden_ensemble import launch
 from livewarden_ensemble.errors import ServerFailed
 from livewarden_ensemble.launch import Launch, Ports, choose_ports, read_key, size_shared_memory
+from livewarden_ensemble.routing import SERVER_KEY_VARIABLE, derive_server_key
 from livewarden_ensemble.state_token import parse_keys
 
 
@@ -139,8 +140,10 @@ def test_target_and_policy_reach_the_models(repository: Path):
         "LIVEWARDEN_REPOSITORY": str(repository),
         "LIVEWARDEN_GRPC": "127.0.0.1:1",
     }
-    assert plain.build_environment(given) == expected
-    assert full.build_environment(given) == {**expected, "LIVEWARDEN_POLICY": "/p"}
+    own = {SERVER_KEY_VARIABLE: derive_server_key(plain.secret)}
+    assert plain.build_environment(given) == {**expected, **own}
+    own = {SERVER_KEY_VARIABLE: derive_server_key(full.secret), "LIVEWARDEN_POLICY": "/p"}
+    assert full.build_environment(given) == {**expected, **own}
 
 
 def test_a_server_without_keys_for_its_state_tokens_gets_one(repository: Path):

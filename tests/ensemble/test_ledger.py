@@ -31,10 +31,11 @@ def test_each_verdict_is_in_the_log_and_the_records_once(
     clips = [
         make_clip([(9, 9, 9)], [SECRET], stream_id="s", clip_seq=1),
         make_clip([(9, 9, 9)], [SECRET], clip_seq="no number"),
-        make_clip([(9, 9, 9)], [SECRET], options={"canary": True}),
+        make_clip([(9, 9, 9)], [SECRET], options={"canary": True, "server_key": "5ec3e7"}),
     ]
     ledger = Ledger.open(environment(tmp_path), "m_0")
-    ledger.keep(clips, make_pipeline().moderate(clips))
+    pipeline = make_pipeline(is_own=lambda key: key == "5ec3e7")
+    ledger.keep(clips, pipeline.moderate(clips))
     ledger.close()
     report = verify_log(tmp_path / "audit", parse_keys(KEYS, "test"))
     assert report.intact
@@ -44,6 +45,20 @@ def test_each_verdict_is_in_the_log_and_the_records_once(
     assert recording.context.clip_seq == 1
     written = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
     assert SECRET.encode() not in written
+
+
+@pytest.mark.parametrize("options", [{}, {"server_key": ""}, {"server_key": "bad"}])
+def test_no_caller_escapes_the_log_as_a_canary(
+    tmp_path: Path, make_pipeline: Any, make_clip: Any, options: dict[str, str]
+) -> None:
+    """Whoever calls himself a canary without the server's key has his verdict recorded."""
+    clips = [make_clip([(9, 9, 9)], options={"canary": True, **options})]
+    ledger = Ledger.open(environment(tmp_path), "m_0")
+    pipeline = make_pipeline(is_own=lambda key: key == "5ec3e7")
+    ledger.keep(clips, pipeline.moderate(clips))
+    ledger.close()
+    report = verify_log(tmp_path / "audit", parse_keys(KEYS, "test"))
+    assert [chain.records for chain in report.chains.values()] == [1]
 
 
 def test_nothing_is_kept_unless_asked_for(

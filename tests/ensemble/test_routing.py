@@ -11,7 +11,7 @@ from livewarden_client.wire import LEAVES
 from livewarden_ensemble.bundle import POINTER, Pointer, Release, Share
 from livewarden_ensemble.clip import RawClip
 from livewarden_ensemble.errors import BundleInvalid
-from livewarden_ensemble.routing import Router, choose_bundle, falls_in
+from livewarden_ensemble.routing import Router, choose_bundle, derive_server_key, falls_in
 
 
 def release(bundle: str) -> Release:
@@ -27,6 +27,13 @@ def context(**fields) -> bytes:
     return json.dumps(fields).encode()
 
 
+KEY = derive_server_key("secret")
+
+
+def ask(bundle: str, key: str = KEY) -> dict[str, str]:
+    return {"bundle": bundle, "server_key": key}
+
+
 ALL = point(
     previous=release("bb"), canary=Share(release("cc"), 100), shadow=Share(release("dd"), 100)
 )
@@ -38,8 +45,11 @@ ALL = point(
         (point(), context(stream_id="s"), ("aa", "live", None)),
         (ALL, context(stream_id="s"), ("cc", "canary", "dd")),
         (ALL, context(), ("aa", "live", None)),
-        (ALL, context(stream_id="s", options={"bundle": "bb"}), ("bb", "previous", None)),
-        (ALL, context(stream_id="s", options={"bundle": "ee"}), ("aa", "live", None)),
+        (ALL, context(stream_id="s", options=ask("bb")), ("bb", "previous", None)),
+        (ALL, context(stream_id="s", options=ask("ee")), ("aa", "live", None)),
+        (ALL, context(stream_id="s", options={"bundle": "bb"}), ("cc", "canary", "dd")),
+        (ALL, context(options=ask("bb", "5bad")), ("aa", "live", None)),
+        (ALL, context(options=ask("bb", "")), ("aa", "live", None)),
         (ALL, context(stream_id="s", options={"canary": True}), ("aa", "live", None)),
         (ALL, b"{", ("aa", "live", None)),
         (ALL, context(stream_id=5), ("aa", "live", None)),
@@ -48,8 +58,20 @@ ALL = point(
     ],
 )
 def test_who_answers(pointer: Pointer, raw: bytes, expected: tuple[str, str, str | None]):
-    """The routing as a table: callers meet live and canary, others only by name, no stream live."""
-    assert choose_bundle(pointer, raw) == expected
+    """The routing as a table: callers meet live and canary, others by name and key."""
+    assert choose_bundle(pointer, raw, KEY) == expected
+
+
+def test_without_a_key_nobody_names_a_bundle():
+    """A server that was given no key takes none, an empty one least of all."""
+    for key in ("", KEY):
+        assert choose_bundle(ALL, context(options=ask("bb", key)), "") == ("aa", "live", None)
+
+
+def test_key_is_of_one_server_alone():
+    """The key follows from the admin secret, and does not give it away."""
+    assert derive_server_key("s") == derive_server_key("s") != derive_server_key("t")
+    assert len(derive_server_key("s")) == 32
 
 
 def test_a_share_is_that_part_of_the_streams_and_stays():

@@ -167,13 +167,13 @@ def test_a_fault_never_travels() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "State key 1 is not"),
-        ("abc", "State key 1 is not"),
-        ("a:zz", "State key 1 is not"),
-        ("a:123", "State key 1 is not"),
-        (f"{'a' * 17}:{'11' * 32}", "State key 1 is not"),
+        ("", "holds no key"),
+        ("abc", "line 1: is not"),
+        ("a:zz", "line 1: is not"),
+        ("a:123", "line 1: is not"),
+        (f"{'a' * 17}:{'11' * 32}", "line 1: is not"),
         (f"a:{'11' * 32} b:11", "'b' has 1 bytes; at least 16"),
-        (f"a:{'11' * 32},a:{'22' * 32}", "'a' is given twice"),
+        (f"a:{'11' * 32},a:{'22' * 32}", "'a' stands here twice"),
     ],
 )
 def test_bad_keys_are_refused_without_repeating_them(text: str, said: str) -> None:
