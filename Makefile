@@ -4,10 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup export demo serve test check format perf bench corpus fuzz audit pin clean
+.PHONY: help setup export demo serve test faults faults-long check format perf bench corpus fuzz \
+  audit pin clean
 
 help: ## this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
 setup: $(VENV)/.ready ## the virtual environment with every pinned dependency
 
@@ -31,7 +32,14 @@ serve: export ## keep the server up on 127.0.0.1:8001 until Ctrl-C
 	@$(BIN)/livewarden serve
 
 test: export ## the whole suite, with a real Triton server
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -m 'not faults'
+
+faults: export ## the scorecard's short form, into docs/reliability.md; under 5 minutes
+	@LIVEWARDEN_FAULTS_REPORT=docs/reliability.md $(BIN)/python -m pytest -m faults tests/faults
+
+faults-long: export ## the scorecard's long form: about 4 hours
+	@LIVEWARDEN_FAULTS=long LIVEWARDEN_FAULTS_REPORT=docs/reliability.md \
+	  $(BIN)/python -m pytest -m faults --timeout 9000 tests/faults
 
 check: setup ## lint, types, and generated files that must be up to date
 	$(BIN)/ruff check .

@@ -6,8 +6,13 @@ gone has none, because the lock of its claim is free.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
+import json
 import os
+import re
+import urllib.error
+import urllib.request
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -26,6 +31,11 @@ RECORD: Final = "server.json"
 _START: Final = "lw_"
 _LOAD_TIMEOUT_S: Final = 600.0
 _ASK_TIMEOUT_S: Final = 10.0
+_METRICS_TIMEOUT_S: Final = 1.0
+# A model that cannot be loaded. While the last load of a model has failed, Triton's readiness is
+# false, and it serves all others as before: the one way to have it say so.
+_CLOSING: Final = "livewarden_closing"
+_WAITING: Final = 'nv_inference_pending_request_count{{model="{}",version="[0-9]+"}} ([0-9]+)'
 
 
 class Record(msgspec.Struct, frozen=True):
@@ -82,6 +92,16 @@ def _is_free(lock: int) -> bool:
     return True
 
 
+def count_waiting(record: Record, model: str) -> int:
+    """Requests for `model` that wait in its queue; 0 where the server does not say."""
+    try:
+        with urllib.request.urlopen(record.metrics, timeout=_METRICS_TIMEOUT_S) as answer:  # noqa: S310 - our own http address
+            text = answer.read().decode()
+    except (OSError, urllib.error.URLError):
+        return 0
+    return sum(map(int, re.findall(_WAITING.format(re.escape(model)), text)))
+
+
 class Admin:
     """The locked endpoints of one running server. Raises ServerFailed where it says no."""
 
@@ -118,6 +138,18 @@ class Admin:
             raise ServerFailed(
                 f"the server at {self.record.grpc} does not answer: {error.message()}"
             ) from None
+
+    def turn_unready(self) -> None:
+        """Make Triton's own readiness false, for good; it goes on serving."""
+        config = json.dumps({"name": _CLOSING, "backend": _CLOSING})
+        with contextlib.suppress(triton.InferenceServerException):  # that is what it is for
+            self._client.load_model(
+                _CLOSING,
+                headers=self._headers,
+                config=config,
+                files={"file:1/none": b""},
+                client_timeout=_METRICS_TIMEOUT_S,
+            )
 
     def close(self) -> None:
         """Drop the connection."""

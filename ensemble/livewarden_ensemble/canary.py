@@ -86,6 +86,7 @@ class ModerationCanary:
             receive,
             outputs=[triton.InferRequestedOutput("verdict")],
             client_timeout=_RPC_TIMEOUT_S,
+            priority=1,  # before every caller's: a model without levels takes no notice
         )
         if not done.wait(self._timeout_s):
             return self._explain_silence()

@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from livewarden_ensemble.supervisor import Notice
 
 _PORT = click.IntRange(0, 65535)
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 @click.command()
@@ -33,6 +34,22 @@ _PORT = click.IntRange(0, 65535)
 @click.option("--http-port", type=_PORT, default=8000, show_default=True, help="0: any free one.")
 @click.option(
     "--metrics-port", type=_PORT, default=8002, show_default=True, help="0: any free one."
+)
+@click.option(
+    "--health-port", type=_PORT, help="Answer GET /ready and /live for load balancers here."
+)
+@click.option(
+    "--replicas",
+    type=click.IntRange(1, 64),
+    metavar="N",
+    help="Serve with N servers behind an Envoy on --grpc-port (docs/replicas.md).",
+)
+@click.option(
+    "--tls-certificate", type=_FILE, help="With --replicas: callers speak TLS; the chain (PEM)."
+)
+@click.option("--tls-key", type=_FILE, help="Its private key (PEM).")
+@click.option(
+    "--tls-client-ca", type=_FILE, help="Take only callers with a certificate of this authority."
 )
 @click.option(
     "--policy",
@@ -71,7 +88,14 @@ _PORT = click.IntRange(0, 65535)
     type=click.Path(dir_okay=False, path_type=Path),
     help="Keep tritonserver's log here; it is cut at 4 MiB, one older file is kept.",
 )
-def serve(**options: object) -> None:
+def serve(
+    *,
+    replicas: int | None,
+    tls_certificate: Path | None,
+    tls_key: Path | None,
+    tls_client_ca: Path | None,
+    **options: object,
+) -> None:
     """Serve clips until stopped, healing what breaks.
 
     Starts tritonserver on the model repository and says ready only once a clip has gone through
@@ -84,6 +108,8 @@ def serve(**options: object) -> None:
       livewarden serve --host 0.0.0.0 --grpc-port 9001 --policy policies/default.yaml
       livewarden serve --require-signature keys/release.pub
       livewarden serve --shared-memory /run/livewarden/frames.key
+      livewarden serve --replicas 2 --host 0.0.0.0 --health-port 8003 \\
+          --tls-certificate server.pem --tls-key server.key --tls-client-ca callers.pem
       livewarden serve --model-config-name tensorrt \\
           --tritonserver /opt/tritonserver/bin/tritonserver
     """  # noqa: D301 - the \b is click's mark for "do not wrap"
@@ -93,6 +119,12 @@ def serve(**options: object) -> None:
     from livewarden_ensemble.errors import ServerFailed
     from livewarden_ensemble.server import Server
 
+    if bool(tls_certificate) != bool(tls_key):
+        raise click.UsageError("--tls-certificate and --tls-key come together.")
+    if replicas is None and (tls_certificate or tls_client_ca):
+        raise click.UsageError("TLS is Envoy's part: add --replicas 1 (or more).")
+    if tls_client_ca and not tls_certificate:
+        raise click.UsageError("--tls-client-ca needs --tls-certificate and --tls-key.")
     console = Console(stderr=True)
     stop = threading.Event()
     # Installed before anything is started: a signal at any moment finds it.
@@ -100,6 +132,10 @@ def serve(**options: object) -> None:
         signal.signal(number, lambda *_: _request_stop(stop))
     with console.status("Starting tritonserver, loading the models") as status:
         try:
+            if replicas is not None:
+                tls = (tls_certificate, tls_key, tls_client_ca)
+                _serve_replicas(console, status, stop, replicas, tls, options)
+                return
             server = Server(tell=lambda notice: _show(console, status, server, notice), **options)  # type: ignore[arg-type] # click has checked the options
             server.start()
             try:
@@ -109,6 +145,44 @@ def serve(**options: object) -> None:
                 server.close()
         except ServerFailed as error:
             raise click.ClickException(str(error)) from None
+
+
+def _serve_replicas(
+    console: Console,
+    status: Status,
+    stop: threading.Event,
+    count: int,
+    tls: tuple[Path | None, Path | None, Path | None],
+    options: dict[str, Any],
+) -> None:
+    from livewarden_ensemble.envoy_config import Tls
+    from livewarden_ensemble.replicas import Replicas
+
+    certificate, key, client_ca = tls
+    for port in ("http_port", "metrics_port"):  # each replica takes free ones on the loopback
+        options.pop(port)
+    replicas = Replicas(
+        count=count,
+        tls=Tls(certificate, key, client_ca) if certificate and key else None,
+        tell=lambda notice: console.print(
+            f"{notice.phase}: {notice.detail}", markup=False, soft_wrap=True
+        ),
+        **options,
+    )
+    try:
+        replicas.start()
+        status.update("Serving")
+        console.print(f"Ready\n  gRPC     {replicas.grpc_url}", highlight=False, soft_wrap=True)
+        if replicas.health_url:
+            console.print(f"  health   {replicas.health_url}/ready", highlight=False)
+        for number, server in enumerate(replicas.servers):
+            console.print(f"  metrics  {server.metrics_url} (replica {number})", highlight=False)
+        while not stop.is_set() and not replicas.wait_ended(0.2):
+            pass
+        console.print("Stopping: finishing the requests in flight")
+    finally:
+        replicas.close()
+    console.print("Stopped")
 
 
 def _request_stop(stop: threading.Event) -> None:
@@ -136,9 +210,10 @@ def _show(console: Console, status: Status, server: Server, notice: Notice) -> N
 
 
 def _describe(server: Server) -> str:
+    health = f"  health   {server.health_url}/ready\n" if server.health_url else ""
     return (
         f"Ready\n  gRPC     {server.grpc_url}\n  HTTP     {server.http_url}\n"
-        f"  metrics  {server.metrics_url}\n"
+        f"  metrics  {server.metrics_url}\n{health}"
         f"Try: livewarden moderate --url {server.grpc_url} --frames FRAME.jpg --text chat:hello\n"
         f"     curl {server.http_url}/v2/models/moderation"
     )

@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 LogLevel = Literal["error", "warning", "info"]
 LOG_LEVELS: Final[tuple[LogLevel, ...]] = ("error", "warning", "info")
 
-# Triton's own limit on waiting for requests in flight. The keeper waits a little longer, and with
-# the killing after it a drain ends within 12 s.
-EXIT_TIMEOUT_S: Final = 10
-GRACE_S: Final = 11.5
+# What Triton gets to end, once nothing is in flight any more (drain.py), and what the keeper gives
+# it before it kills. A server that was sent many cancelled requests never ends by itself.
+EXIT_TIMEOUT_S: Final = 2
+GRACE_S: Final = 2.0
 # Callers need none of these. Metadata, config and statistics stay open: load tools read them.
 RESTRICTED: Final = ("shared-memory", "model-repository", "trace", "logging")
 # The exception, where it is asked for: over gRPC, and with a key of its own.
@@ -67,6 +67,12 @@ class Ports:
     metrics: int
 
 
+def choose_port(host: str, wanted: int, flag: str) -> int:
+    """`wanted`, or a free port where it is 0; ServerFailed names `flag` where it cannot be had."""
+    with ExitStack() as held:
+        return _hold_port(held, host, wanted, flag)
+
+
 def choose_ports(host: str, wanted: Ports) -> Ports:
     """`wanted` with each 0 replaced by a free port.
 
@@ -75,24 +81,28 @@ def choose_ports(host: str, wanted: Ports) -> Ports:
     chosen = {}
     with ExitStack() as held:
         for name in ("grpc", "http", "metrics"):
-            flag, port = f"--{name}-port", getattr(wanted, name)
-            try:
-                family, *_, address = socket.getaddrinfo(
-                    host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-                )[0]
-                listener = held.enter_context(socket.socket(family))
-                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                listener.bind(address)
-                listener.listen()
-            except socket.gaierror:
-                raise ServerFailed(f"--host {host} is not an address of this machine.") from None
-            except OSError as error:
-                raise ServerFailed(_explain_bind(error, host, port, flag)) from None
-            chosen[name] = listener.getsockname()[1]
+            chosen[name] = _hold_port(held, host, getattr(wanted, name), f"--{name}-port")
     return Ports(**chosen)
 
 
-def _explain_bind(error: OSError, host: str, port: int, flag: str) -> str:
+def _hold_port(held: ExitStack, host: str, port: int, flag: str) -> int:
+    try:
+        family, *_, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = held.enter_context(socket.socket(family))
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen()
+    except socket.gaierror:
+        raise ServerFailed(f"--host {host} is not an address of this machine.") from None
+    except OSError as error:
+        raise ServerFailed(explain_bind(error, host, port, flag)) from None
+    return int(listener.getsockname()[1])
+
+
+def explain_bind(error: OSError, host: str, port: int, flag: str) -> str:
+    """Say for people why `port`, asked for with `flag`, cannot be opened."""
     if error.errno == errno.EADDRINUSE:
         return (
             f"Port {port} of {host} is in use already. "
@@ -135,6 +145,8 @@ class Launch:
     log_level: LogLevel = "warning"
     shared_memory_key: str | None = field(default=None, repr=False)
     secret: str = field(default_factory=lambda: secrets.token_urlsafe(24), repr=False)
+    state_keys: str = field(default_factory=lambda: f"launch:{secrets.token_hex(32)}", repr=False)
+    replica: str = ""
 
     def __post_init__(self) -> None:
         """Raise ServerFailed where the repository holds no model or its memory does not fit."""
@@ -221,9 +233,11 @@ class Launch:
             "LIVEWARDEN_GRPC": self.locate(self.ports.grpc),
             SERVER_KEY_VARIABLE: derive_server_key(self.secret),
         }
+        if self.replica:
+            environment["LIVEWARDEN_REPLICA"] = self.replica
         if self.policy is not None:
             environment["LIVEWARDEN_POLICY"] = str(self.policy)
         if not {"LIVEWARDEN_STATE_KEYS", "LIVEWARDEN_STATE_KEYS_FILE"} & environment.keys():
-            # All instances of this server must share a key; several servers must be given one.
-            environment["LIVEWARDEN_STATE_KEYS"] = f"launch:{secrets.token_hex(32)}"
+            # All instances must share a key, and all servers that one stream may reach.
+            environment["LIVEWARDEN_STATE_KEYS"] = self.state_keys
         return environment

@@ -43,7 +43,9 @@ class Ledger:
 
         Raises AuditInvalid where a folder or key cannot be used.
         """
-        writer = name_writer(socket.gethostname(), instance)
+        # Replicas on one machine are writers of their own.
+        host = f"{socket.gethostname()}-{environment.get('LIVEWARDEN_REPLICA', '')}".rstrip("-")
+        writer = name_writer(host, instance)
         log = keys = records = None
         if folder := environment.get("LIVEWARDEN_AUDIT"):
             keys = read_audit_keys(environment)

@@ -12,12 +12,16 @@ from typing import TYPE_CHECKING, Final
 
 import psutil
 
+from livewarden_client.wire import MODERATION
 from livewarden_ensemble import keeper
+from livewarden_ensemble.admin import Admin, Record, count_waiting
 from livewarden_ensemble.claim import Claim, kill_processes
+from livewarden_ensemble.drain import Flight, finish_requests
 from livewarden_ensemble.errors import ServerFailed
 from livewarden_ensemble.launch import GRACE_S, Launch
+from livewarden_ensemble.progress import Work
 from livewarden_ensemble.serverlog import ServerLog, explain_failure
-from livewarden_ensemble.stub import STUBS_VARIABLE
+from livewarden_ensemble.stub import CLOSED, STUBS_VARIABLE
 from livewarden_ensemble.vitals import ProcessState
 
 if TYPE_CHECKING:
@@ -50,7 +54,9 @@ class ServerProcess:
         claim: Claim,
         generation: int,
         log: ServerLog,
+        record: Record,
     ) -> None:
+        self._record = record
         self._prefix = claim.name_prefix(generation)
         self._log = log
         command = launch.build_command(installation.binary, backends, self._prefix)
@@ -132,7 +138,15 @@ class ServerProcess:
 
     def _read_announced(self) -> frozenset[int]:
         """The stubs that have said that they serve and have not taken their leave."""
-        return frozenset(int(path.name) for path in self._stubs.iterdir())
+        return frozenset(int(path.name) for path in self._stubs.iterdir() if path.name.isdigit())
+
+    def read_work(self) -> dict[str, Work]:
+        """What each stub on record is at, by name; those that say nothing are left out."""
+        works = {
+            name: Work.read(self._stubs / str(process.pid))
+            for name, process in self._watched.items()
+        }
+        return {name: work for name, work in works.items() if work is not None}
 
     def poll(self) -> str | None:
         """How tritonserver ended, for people; None while it runs."""
@@ -151,9 +165,25 @@ class ServerProcess:
         return explain_failure(self._log.lines)
 
     def drain(self) -> None:
-        """Let requests in flight finish, for at most GRACE_S, then end everything."""
+        """Let requests in flight finish, then end everything; within 12 s.
+
+        Triton says that it is not ready as long as this takes.
+        """
+        with contextlib.closing(Admin(self._record)) as admin:
+            admin.turn_unready()
+        finish_requests(self._count_flight, (self._stubs / CLOSED).touch)
         self._keeper.send_signal(signal.SIGTERM)
         self._end(patience_s=GRACE_S + keeper.KILL_PATIENCE_S)
+
+    def _count_flight(self) -> Flight | None:
+        if self.poll() is not None:
+            return None
+        works = [work for name, work in self.read_work().items() if MODERATION.name in name]
+        return Flight(
+            waiting=count_waiting(self._record, MODERATION.name),
+            running=sum(work.taken - work.ended for work in works),
+            ended=sum(work.ended for work in works),
+        )
 
     def kill(self) -> None:
         """End everything at once, if that has not happened; no process and no file is left."""

@@ -13,9 +13,10 @@ from livewarden_ensemble.admin import Record, write_record
 from livewarden_ensemble.canary import Canary, ModerationCanary
 from livewarden_ensemble.claim import take_claim
 from livewarden_ensemble.errors import BundleInvalid, ServerFailed
+from livewarden_ensemble.health import Health
 from livewarden_ensemble.installation import find_installation
 from livewarden_ensemble.integrity import check_repository
-from livewarden_ensemble.launch import Launch, LogLevel, Ports, choose_ports, read_key
+from livewarden_ensemble.launch import Launch, LogLevel, Ports, choose_ports, explain_bind, read_key
 from livewarden_ensemble.process import ServerProcess
 from livewarden_ensemble.routing import derive_server_key
 from livewarden_ensemble.serverlog import ServerLog
@@ -38,7 +39,9 @@ class Server:
     the clip that proves readiness; `tell` hears of each change, in another thread.
     `require_signature` is a public key (PEM): bundles that it did not sign are refused.
     `shared_memory` is a file with a key: callers of this machine who send it may hand over decoded
-    frames in system shared memory; nobody may otherwise.
+    frames in system shared memory; nobody may otherwise. `health_port` is where load balancers ask
+    (health.py); None for nowhere. `replica` tells this server from others on the same machine, and
+    `state_keys` ("id:hex") is what they share, so that a stream may go from one to the other.
 
     Raises ServerFailed where a port is in use, a path is wrong, or there is no tritonserver;
     nothing has been started then. Before each start of tritonserver, every file of the bundles that
@@ -63,6 +66,9 @@ class Server:
         tell: Callable[[Notice], None] | None = None,
         require_signature: str | Path | None = None,
         shared_memory: str | Path | None = None,
+        health_port: int | None = None,
+        state_keys: str | None = None,
+        replica: str = "",
     ) -> None:
         self._installation = find_installation(Path(tritonserver) if tritonserver else None)
         self._launch = Launch(
@@ -74,6 +80,8 @@ class Server:
             model_config_name=model_config_name,
             log_level=log_level,
             shared_memory_key=_read_key(shared_memory),
+            replica=replica,
+            **({"state_keys": state_keys} if state_keys else {}),
         )
         self._log_file = Path(log_file).resolve() if log_file else None
         key = derive_server_key(self._launch.secret)
@@ -81,6 +89,23 @@ class Server:
         self._timing = timing or Timing()
         self._tell = tell or _ignore
         self._supervisor: Supervisor | None = None
+        # Held from here on, so that a port in use is told before anything starts.
+        self._health = open_health(host, health_port, lambda: self.ready)
+
+    @property
+    def health_url(self) -> str | None:
+        """Address of `/ready` and `/live`; None where nobody asked for it."""
+        return f"http://{self._locate(self._health.port)}" if self._health else None
+
+    @property
+    def health_port(self) -> int | None:
+        """The port of `health_url`."""
+        return self._health.port if self._health else None
+
+    @property
+    def ports(self) -> Ports:
+        """The ports of tritonserver."""
+        return self._launch.ports
 
     @property
     def grpc_url(self) -> str:
@@ -105,7 +130,11 @@ class Server:
     @property
     def ready(self) -> bool:
         """Whether every stage answered, and nothing has been found wrong since."""
-        return self.phase is Phase.READY
+        return (
+            self.phase is Phase.READY
+            and self._supervisor is not None
+            and not (self._supervisor.doubted)
+        )
 
     @property
     def restarts(self) -> int:
@@ -132,16 +161,14 @@ class Server:
         try:
             self._backends = self._installation.prepare_backends(self._claim.runtime)
             self._log = ServerLog(self._log_file or self._claim.runtime / "tritonserver.log")
-            write_record(
-                self._claim.runtime,
-                Record(
-                    repository=str(self._launch.repository),
-                    grpc=self.grpc_url,
-                    metrics=self.metrics_url,
-                    secret=self._launch.secret,
-                    public_key=str(self._launch.public_key) if self._launch.public_key else None,
-                ),
+            self._record = Record(
+                repository=str(self._launch.repository),
+                grpc=self.grpc_url,
+                metrics=self.metrics_url,
+                secret=self._launch.secret,
+                public_key=str(self._launch.public_key) if self._launch.public_key else None,
             )
+            write_record(self._claim.runtime, self._record)
         except BaseException:
             self._claim.release()
             raise
@@ -153,19 +180,21 @@ class Server:
 
     def wait_ready(self, timeout: float | None = None) -> None:
         """Return once it is ready. Raises ServerFailed if it fails, ends or takes too long."""
-        phase = self._wait(_ENDED | {Phase.READY}, timeout)
+        phase = self.wait_phase(_ENDED | {Phase.READY}, timeout)
         if phase is not Phase.READY:
             raise ServerFailed(f"The server is not ready: after {timeout} s it is still {phase}.")
 
     def wait_ended(self, timeout: float | None = None) -> bool:
         """Whether it stopped, waiting at most `timeout` seconds. ServerFailed if it broke."""
-        return self._wait(_ENDED, timeout) in _ENDED
+        return self.wait_phase(_ENDED, timeout) in _ENDED
 
     def close(self) -> None:
         """Drain it, end every process of it and delete its files; harmless when repeated."""
         if self._supervisor is None or self._claim.released:
+            self._close_health()
             return
         self._supervisor.stop()
+        self._close_health()
         self._log.close()
         self._claim.release()
         if isinstance(self._canary, ModerationCanary):
@@ -190,13 +219,19 @@ class Server:
         """Close it."""
         self.close()
 
-    def _wait(self, phases: frozenset[Phase], timeout: float | None) -> Phase:
+    def wait_phase(self, phases: frozenset[Phase], timeout: float | None) -> Phase:
+        """The phase, once it is one of `phases` or after `timeout` s. ServerFailed if it broke."""
         if self._supervisor is None:
             raise ServerFailed("The server has not been started.")
         phase = self._supervisor.wait(phases, timeout)
         if phase is Phase.FAILED and self._supervisor.error is not None:
             raise self._supervisor.error
         return phase
+
+    def _close_health(self) -> None:
+        health, self._health = self._health, None
+        if health is not None:
+            health.close()
 
     def _start_process(self, generation: int) -> ServerProcess:
         try:
@@ -210,10 +245,21 @@ class Server:
             claim=self._claim,
             generation=generation,
             log=self._log,
+            record=self._record,
         )
 
     def _locate(self, port: int) -> str:
         return self._launch.locate(port)
+
+
+def open_health(host: str, port: int | None, is_ready: Callable[[], bool]) -> Health | None:
+    """Answer load balancers on `port`, if there is one. ServerFailed where it cannot be had."""
+    if port is None:
+        return None
+    try:
+        return Health(host, port, is_ready)
+    except OSError as error:
+        raise ServerFailed(explain_bind(error, host, port, "--health-port")) from None
 
 
 def _read_key(file: str | Path | None) -> str | None:

@@ -7,7 +7,7 @@ import json
 import os
 import platform
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from livewarden_client.wire import LABELS, LEAVES, MODERATION
 from livewarden_ensemble.answer_cache import AnswerCache, read_cache_limit
 from livewarden_ensemble.bundle import Bundle
 from livewarden_ensemble.clip import RawClip
+from livewarden_ensemble.decode import DecodedFrame
 from livewarden_ensemble.errors import (
     AuditUnavailable,
     CrossedReply,
@@ -44,7 +45,7 @@ from livewarden_ensemble.shadow import (
     Shadow,
 )
 from livewarden_ensemble.state_token import read_keys
-from livewarden_ensemble.stub import announce_stub, dismiss_stub
+from livewarden_ensemble.stub import announce_stub, dismiss_stub, is_closed
 
 # One thread per call that can be in flight at once: three encoders, each split in a few.
 _CALL_THREADS: Final = 8
@@ -77,7 +78,7 @@ class ModerationPipeline:
         url = os.environ.get("LIVEWARDEN_GRPC", _GRPC)
         self._shadow = Shadow(url, self._metrics.count_shadow, key=key)
         self._watcher.start()
-        announce_stub()
+        self._progress = announce_stub()
 
     def _make_pipeline(self, bundle: Bundle) -> _Governed:
         # One for each bundle: it goes when the bundle does.
@@ -87,7 +88,7 @@ class ModerationPipeline:
             self._watcher.policy,
             functools.partial(self._infer, bundle.versions),
             server=self._server,
-            map_frames=self._decoders.map,
+            map_frames=self._map_frames,
             on_crossed=self._report_crossed,
             keys=self._keys,
             cache=cache,
@@ -96,6 +97,14 @@ class ModerationPipeline:
         return _Governed(pipeline, self._watcher, cache, self._metrics)
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
+        """One response per request; none may hang, and none begins once the server is closed."""
+        if is_closed():
+            closed = pb.TritonError("the server is stopping", pb.TritonError.UNAVAILABLE)
+            return [pb.InferenceResponse(error=closed) for _ in requests]
+        with self._progress.work(len(requests)):
+            return self._moderate(requests)
+
+    def _moderate(self, requests: Sequence[Any]) -> list[Any]:
         """One response per request; an error in one request leaves the others alone."""
         clips: list[RawClip] = []
         spans = []
@@ -131,17 +140,25 @@ class ModerationPipeline:
 
     def finalize(self) -> None:
         """Stop the threads."""
-        dismiss_stub()
+        dismiss_stub(self._progress)
         self._watcher.stop()
         self._shadow.close()
         self._ledger.close()
         self._calls.shutdown(wait=False, cancel_futures=True)
         self._decoders.shutdown(wait=False, cancel_futures=True)
 
+    def _map_frames(
+        self, decode: Callable[[Any], DecodedFrame], jobs: Iterable[Any]
+    ) -> Iterator[DecodedFrame]:
+        for frame in self._decoders.map(decode, jobs):
+            self._progress.step()
+            yield frame
+
     def _infer(
         self, versions: Mapping[str, str], calls: Sequence[LeafCall]
     ) -> list[Arrays | LeafFailed]:
-        return list(self._calls.map(functools.partial(self._call_leaf, versions), calls))
+        with self._progress.wait():
+            return list(self._calls.map(functools.partial(self._call_leaf, versions), calls))
 
     def _call_leaf(self, versions: Mapping[str, str], call: LeafCall) -> Arrays | LeafFailed:
         name = call.model.name
@@ -161,6 +178,7 @@ class ModerationPipeline:
         return {tensor.name(): tensor.as_numpy().copy() for tensor in response.output_tensors()}
 
     def _report_crossed(self, error: CrossedReply) -> None:
+        self._progress.note_crossed()
         self._logger.log_error(str(error))
 
     def _report_reloaded(self, policy: Policy) -> None:
@@ -319,13 +337,18 @@ class OpenVinoLeaf:
         threads = max(1, (os.cpu_count() or 1) // instances)
         self._executor = OpenVinoExecutor(folder, self._model, threads=threads)
         self._executor.warm_up()
-        announce_stub()
+        self._progress = announce_stub()
 
     def finalize(self) -> None:
         """Take leave, so that the end of this process is no death."""
-        dismiss_stub()
+        dismiss_stub(self._progress)
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
+        """All requests of the batch in one inference, under the supervisor's eye."""
+        with self._progress.work(len(requests)):
+            return self._infer(requests)
+
+    def _infer(self, requests: Sequence[Any]) -> list[Any]:
         """All requests of the batch in one inference."""
         arrays = [
             {

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from livewarden_ensemble.canary import Canary
+    from livewarden_ensemble.progress import Work
 
 
 class Phase(StrEnum):
@@ -52,6 +53,9 @@ class Process(Protocol):
 
     def look(self) -> dict[str, ProcessState]:
         """State by process."""
+
+    def read_work(self) -> dict[str, Work]:
+        """What the stubs are at."""
 
     def poll(self) -> str | None:
         """How it ended, if it has."""
@@ -96,6 +100,8 @@ class Supervisor:
         self.error: ServerFailed | None = None
         self.process: Process | None = None
         self.restarts = 0
+        # The last canary was not answered, and nobody knows yet why.
+        self.doubted = False
 
     def start(self) -> None:
         """Start the thread; returns at once."""
@@ -154,6 +160,7 @@ class Supervisor:
             return str(error)
         self._was_ready = True
         self._backoff.note_ready(time.monotonic())
+        self.doubted = False
         self._enter(Phase.READY)
         ailment = self._watch(process)
         if ailment is None:
@@ -187,13 +194,23 @@ class Supervisor:
 
     def _watch(self, process: Process) -> str | None:
         """Watch a ready server until something ails it, or None where a stop came."""
-        vitals = Vitals()
+        vitals = Vitals(self._timing.hung_s)
+        looked = time.monotonic()
         due = time.monotonic() + self._timing.canary_every_s
         pending: Future[Pulse] | None = None
         while not self._stop.wait(self._timing.look_s):
-            ailment = process.poll() or vitals.look(process.look())
+            # Never more than two looks' worth: when the whole machine sleeps, nothing hangs.
+            passed = min(time.monotonic() - looked, 2 * self._timing.look_s)
+            looked = time.monotonic()
+            ailment = (
+                process.poll()
+                or vitals.look(process.look())
+                or vitals.follow(process.read_work(), passed)
+            )
             if ailment is None and pending is not None and pending.done():
-                ailment, pending = vitals.feel(pending.result()), None
+                pulse, pending = pending.result(), None
+                self.doubted = pulse.beat is Beat.MISSED
+                ailment = vitals.feel(pulse)
             if ailment is not None:
                 return ailment
             if pending is None and time.monotonic() >= due:

@@ -10,8 +10,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
+from livewarden_ensemble.progress import Doing
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from livewarden_ensemble.progress import Work
 
 
 class Beat(StrEnum):
@@ -41,6 +45,10 @@ ENOUGH: Final[Mapping[Beat, int]] = {
 }
 
 
+# Seconds of work without a step: a decoded frame and a leaf's batch are steps.
+HUNG_S: Final = 4.0
+
+
 class ProcessState(StrEnum):
     """What the kernel says of a process."""
 
@@ -55,13 +63,17 @@ class Timing:
 
     `look_s` lies between two looks at the processes: a stub that sleeps for 2 s and wakes hands
     old answers to new questions, so the second look that finds it asleep must come well before.
+    A stub whose work makes no step for `hung_s` hangs. After a start that worked the next one is
+    never further away than `longest_delay_healed_s`.
     """
 
     look_s: float = 0.25
+    hung_s: float = HUNG_S
     canary_every_s: float = 1.0
     start_timeout_s: float = 180.0
     first_delay_s: float = 0.5
     longest_delay_s: float = 30.0
+    longest_delay_healed_s: float = 4.0
     healthy_s: float = 60.0
     starts: int = 5
 
@@ -69,8 +81,11 @@ class Timing:
 class Vitals:
     """What is known of one running server; each method names the ailment, or returns None."""
 
-    def __init__(self) -> None:
+    def __init__(self, hung_s: float = HUNG_S) -> None:
+        self._hung_s = hung_s
         self._stopped: frozenset[str] = frozenset()
+        self._steps: dict[str, int] = {}
+        self._still_s: dict[str, float] = {}
         self._beats: dict[Beat, int] = {}
 
     def look(self, states: Mapping[str, ProcessState]) -> str | None:
@@ -82,6 +97,21 @@ class Vitals:
         lasting = stopped & self._stopped
         self._stopped = stopped
         return f"{', '.join(sorted(lasting))} is stopped" if lasting else None
+
+    def follow(self, works: Mapping[str, Work], passed_s: float) -> str | None:
+        """Judge what the stubs are at, `passed_s` seconds after the last time.
+
+        A caller who was asleep himself must pass less than the clock says.
+        """
+        for name, work in works.items():
+            if work.crossed:
+                return f"{name} got the answer to another question"
+            moved = self._steps.get(name) != work.steps or work.doing is not Doing.WORKING
+            self._still_s[name] = 0.0 if moved else self._still_s[name] + passed_s
+            self._steps[name] = work.steps
+            if self._still_s[name] >= self._hung_s:
+                return f"{name} has hung for {self._hung_s:g} s"
+        return None
 
     def feel(self, pulse: Pulse) -> str | None:
         """Judge one canary inference together with those before it."""
@@ -115,10 +145,15 @@ class Backoff:
         return self._failures < self._timing.starts
 
     def next_delay(self, now: float) -> float:
-        """Seconds to wait before the next start: doubled each time, up to the longest."""
+        """Seconds to wait before the next start: doubled each time, up to the longest.
+
+        What could be healed is healed soon, however often it breaks.
+        """
+        healed = self._ready_at is not None
         if self._ready_at is not None and now - self._ready_at >= self._timing.healthy_s:
             self._delays = 0
         self._ready_at = None
+        longest = self._timing.longest_delay_healed_s if healed else self._timing.longest_delay_s
         delay = self._timing.first_delay_s * 2.0 ** min(self._delays, 32)
         self._delays += 1
-        return min(delay, self._timing.longest_delay_s)
+        return min(delay, longest)

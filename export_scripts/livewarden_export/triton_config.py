@@ -116,6 +116,11 @@ def _declare(model: wire.Model) -> Any:
     # A batch goes as soon as an instance is free. A delay above 0 would meet a bug of Triton's
     # batcher (triton-inference-server/server#8870), and with a free instance it only adds latency.
     config.dynamic_batching.SetInParent()
+    if model.kind == "pipeline":
+        # Callers are at the second level unless they ask for the first; the supervisor's canary
+        # asks, so that a long queue does not look like a hang.
+        config.dynamic_batching.priority_levels = 2
+        config.dynamic_batching.default_priority_level = 2
     # Which versions serve is what folders there are: a rollback needs an older one kept, and
     # `latest` would drop it for a newer one that was never live.
     config.version_policy.all.SetInParent()

@@ -7,11 +7,18 @@ from collections.abc import Callable
 import pytest
 
 from livewarden_ensemble.errors import ServerFailed
+from livewarden_ensemble.progress import Doing, Work
 from livewarden_ensemble.supervisor import Notice, Phase, Supervisor
 from livewarden_ensemble.vitals import Beat, ProcessState, Pulse, Timing
 
 FAST = Timing(
-    look_s=0.005, canary_every_s=0.01, start_timeout_s=5, first_delay_s=0.01, healthy_s=0, starts=3
+    look_s=0.005,
+    hung_s=0.05,
+    canary_every_s=0.01,
+    start_timeout_s=5,
+    first_delay_s=0.01,
+    healthy_s=0,
+    starts=3,
 )
 ENDED = frozenset({Phase.STOPPED, Phase.FAILED})
 
@@ -24,6 +31,7 @@ class FakeProcess:
         self.stub_pids = ()
         self.ended: str | None = None
         self.states = {"stub": ProcessState.RUNNING}
+        self.work = Work()
         self.calls: list[str] = []
 
     def record_stubs(self) -> None:
@@ -33,6 +41,10 @@ class FakeProcess:
     def look(self) -> dict[str, ProcessState]:
         """The states that the test has set."""
         return self.states
+
+    def read_work(self) -> dict[str, Work]:
+        """The work that the test has set."""
+        return {"stub": self.work}
 
     def poll(self) -> str | None:
         """The end that the test has set."""
@@ -114,12 +126,27 @@ def lose_stub(process: FakeProcess) -> None:
     process.states = {"stub": ProcessState.GONE}
 
 
+def hang_stub(process: FakeProcess) -> None:
+    process.work = Work(Doing.WORKING, 1)
+
+
+def cross_stub(process: FakeProcess) -> None:
+    process.work = Work(crossed=1)
+
+
 def pause_stub(process: FakeProcess) -> None:
     process.states = {"stub": ProcessState.STOPPED}
 
 
 @pytest.mark.parametrize(
-    ("harm", "word"), [(die, "SIGSEGV"), (lose_stub, "stub died"), (pause_stub, "is stopped")]
+    ("harm", "word"),
+    [
+        (die, "SIGSEGV"),
+        (lose_stub, "stub died"),
+        (pause_stub, "is stopped"),
+        (hang_stub, "stub has hung"),
+        (cross_stub, "another question"),
+    ],
 )
 def test_ailing_process_is_killed_and_replaced(world: World, harm, word: str):
     """The sick process is killed, never drained, and the next one becomes ready."""

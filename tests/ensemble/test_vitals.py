@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from livewarden_ensemble.progress import Doing, Work
 from livewarden_ensemble.vitals import ENOUGH, Backoff, Beat, ProcessState, Pulse, Timing, Vitals
 
 RUNNING, STOPPED, GONE = ProcessState.RUNNING, ProcessState.STOPPED, ProcessState.GONE
@@ -29,6 +30,49 @@ def test_stop_must_last_two_looks():
 def test_second_look_comes_before_a_pause_poisons_the_server():
     """Two looks fit well into the 2 s after which a resumed stub answers wrongly."""
     assert 2 * Timing().look_s < 1
+
+
+def hang(vitals: Vitals, work: Work, passed_s: float = 1.0) -> list[str | None]:
+    return [vitals.follow({"stub a": work}, passed_s) for _ in range(7)]
+
+
+def test_work_without_a_step_is_a_hang():
+    """Four seconds of work without a step are an ailment; the first look counts for nothing."""
+    assert hang(Vitals(4.0), Work(Doing.WORKING, 5))[:5] == [
+        None,
+        None,
+        None,
+        None,
+        "stub a has hung for 4 s",
+    ]
+
+
+@pytest.mark.parametrize("doing", [Doing.IDLE, Doing.WAITING])
+def test_standstill_without_work_is_none(doing: Doing):
+    """A stub that has nothing to do, or waits for others, does not hang."""
+    assert hang(Vitals(4.0), Work(doing, 5)) == [None] * 7
+
+
+def test_steps_and_other_stubs_keep_a_stub_alive():
+    """Every step starts the time anew, for its own stub only."""
+    vitals = Vitals(4.0)
+    for step in range(20):
+        assert vitals.follow({"a": Work(Doing.WORKING, step)}, 3.0) is None
+    told = [
+        vitals.follow({"a": Work(Doing.WORKING, step), "b": Work(Doing.WORKING, 1)}, 1.0)
+        for step in range(20, 25)
+    ]
+    assert told == [None, None, None, None, "b has hung for 4 s"]
+
+
+def test_crossed_reply_is_an_ailment_at_once():
+    """One answer to another question condemns the server: more may lie in its queues."""
+    assert "another question" in Vitals().follow({"a": Work(crossed=1)}, 0.1)
+
+
+def test_hang_is_found_in_time_to_kill_within_five_seconds():
+    """The standstill, and the looks at its beginning and end, leave half a second for the kill."""
+    assert Timing().hung_s + 2 * Timing().look_s <= 4.5
 
 
 @pytest.mark.parametrize("beat", list(ENOUGH))
@@ -60,6 +104,15 @@ def test_delays_double_up_to_the_longest():
     backoff = Backoff(Timing())
     delays = [backoff.next_delay(now=0) for _ in range(9)]
     assert delays == [0.5, 1, 2, 4, 8, 16, 30, 30, 30]
+
+
+def test_what_heals_is_healed_soon_however_often():
+    """After starts that worked the wait never passes 4 s, so that a tenth kill in a row heals."""
+    backoff, delays = Backoff(Timing()), []
+    for _ in range(10):
+        backoff.note_ready(now=0)
+        delays.append(backoff.next_delay(now=1))
+    assert delays == [0.5, 1, 2] + [4] * 7
 
 
 @pytest.mark.parametrize(("lived", "delay"), [(59, 1.0), (60, 0.5)])

@@ -54,7 +54,10 @@ def test_batches_go_without_delay_or_limit(model):
     """Every model batches; none delays, and no leaf has a queue limit that could hang a batch."""
     for config in (make_embedded_config(model), make_tensorrt_config(model)):
         assert config.HasField("dynamic_batching")
-        assert config.dynamic_batching == pb.ModelDynamicBatching()
+        levels = 2 if model.kind == "pipeline" else 0
+        assert config.dynamic_batching == pb.ModelDynamicBatching(
+            priority_levels=levels, default_priority_level=levels
+        )
 
 
 @MODELS

@@ -7,6 +7,7 @@ canary is the product's own and passes through two stubs.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -23,9 +24,11 @@ from pathlib import Path
 
 import psutil
 import pytest
+import tritonclient.grpc as triton
 
 from livewarden_client.wire import MODERATION, Tensor
-from livewarden_ensemble.canary import ModerationCanary
+from livewarden_ensemble.admin import count_waiting
+from livewarden_ensemble.canary import ModerationCanary, build_inputs
 from livewarden_ensemble.errors import ServerFailed
 from livewarden_ensemble.server import Server
 from livewarden_ensemble.supervisor import Notice, Phase
@@ -37,21 +40,45 @@ ANY_PORTS = {"grpc_port": 0, "http_port": 0, "metrics_port": 0}
 # Each test harms it anew; what a repeat costs is shown by the unit tests of Backoff.
 IMPATIENT = Timing(look_s=0.1, canary_every_s=0.3, first_delay_s=0.1, healthy_s=0)
 SHARED_MEMORY = Path("/dev/shm")
+# For a machine that is busy with other things.
+SLACK_S = 5
 
-# Hangs for ever while the file HANG lies beside it.
+# Reports to the supervisor as the real one does. A file beside it is what ails it: HANG and BUSY
+# for ever, CROSS once, SLOW for the time that it says.
 MODERATION_PY = """
 import json, os, time
 from pathlib import Path
 import numpy as np
 import triton_python_backend_utils as pb_utils
+from livewarden_ensemble.stub import announce_stub, dismiss_stub, is_closed
 
-HANG = Path(__file__).with_name("HANG")
+HERE = Path(__file__).parent
 
 class TritonPythonModel:
+    def initialize(self, args):
+        self.progress = announce_stub()
+
+    def finalize(self):
+        dismiss_stub(self.progress)
+
     def execute(self, requests):
-        if HANG.exists():
+        if is_closed():
+            closed = pb_utils.TritonError("closed", pb_utils.TritonError.UNAVAILABLE)
+            return [pb_utils.InferenceResponse(error=closed) for _ in requests]
+        with self.progress.work(len(requests)):
+            self.suffer()
+            return [self.answer(request) for request in requests]
+
+    def suffer(self):
+        while (HERE / "BUSY").exists():
+            pass
+        if (HERE / "HANG").exists():
             time.sleep(600)
-        return [self.answer(request) for request in requests]
+        if (HERE / "CROSS").exists():
+            (HERE / "CROSS").unlink()
+            self.progress.note_crossed()
+        if (HERE / "SLOW").exists():
+            time.sleep(float((HERE / "SLOW").read_text()))
 
     def answer(self, request):
         raw = pb_utils.get_input_tensor_by_name(request, "context").as_numpy()
@@ -216,17 +243,56 @@ def test_harmed_tritonserver_is_replaced(server: Server, number: signal.Signals)
     assert ask(server) is Beat.ALIVE
 
 
-def test_hung_model_is_replaced(server: Server, models: Path) -> None:
-    """A model that never returns is found by the canary alone: no process looks wrong."""
-    hang = models / "moderation" / "1" / "HANG"
+@pytest.mark.parametrize("how", ["HANG", "BUSY"])
+def test_hung_model_is_replaced(server: Server, models: Path, how: str) -> None:
+    """A model that sleeps or spins for ever is killed within 5 s; no process looks wrong."""
+    ailment, stub = models / "moderation" / "1" / how, stub_of(server, "moderation")
     before = server.restarts
-    hang.touch()
+    ailment.touch()
     try:
-        wait_until(lambda: not server.ready)
+        # The canary that meets it comes within its 0.3 s.
+        wait_until(lambda: not psutil.pid_exists(stub), seconds=5 + SLACK_S)
     finally:
-        hang.unlink()
+        ailment.unlink()
     wait_healed(server, before)
     assert ask(server) is Beat.ALIVE
+
+
+def test_server_that_mixes_up_answers_is_replaced(server: Server, models: Path) -> None:
+    """A reply that belonged to another question condemns the server that delivered it."""
+    harm(server, (models / "moderation" / "1" / "CROSS").touch)
+    assert ask(server) is Beat.ALIVE
+
+
+def test_drain_answers_what_is_in_flight(models: Path, tmp_path: Path) -> None:
+    """Requests running and queued at the stop are answered in full; Triton is not ready by then."""
+    own = shutil.copytree(models, tmp_path / "models")
+    (own / "moderation" / "1" / "SLOW").write_text("0.4")
+    answers: list[tuple[object, object]] = []
+    with Server(own, **ANY_PORTS, canary=ModerationCanary(timeout_s=20), health_port=0) as server:
+        client = triton.InferenceServerClient(server.grpc_url)
+        for number in range(12):
+            client.async_infer(
+                "moderation",
+                build_inputs(f"clip-{number}", f"nonce-{number}"),
+                lambda result, error: answers.append((result, error)),
+            )
+        wait_until(lambda: count_waiting(server._record, "moderation") > 5)
+        closer = threading.Thread(target=server.close)
+        closer.start()
+        wait_until(lambda: not client.is_server_ready())
+        with pytest.raises(urllib.error.HTTPError) as unready:
+            urllib.request.urlopen(f"{server.health_url}/ready")
+        assert unready.value.code == 503
+        unready.value.close()
+        assert len(answers) < 12
+        wait_until(lambda: len(answers) == 12)
+        closer.join()
+        client.close()
+    assert [error for _, error in answers] == [None] * 12
+    verdicts = [json.loads(result.as_numpy("verdict").item()) for result, _ in answers]
+    assert not any(verdict["coverage"]["degraded"] for verdict in verdicts)
+    assert {verdict["nonce"] for verdict in verdicts} == {f"nonce-{n}" for n in range(12)}
 
 
 def test_killed_keeper_leaves_nothing_behind(server: Server) -> None:
