@@ -38,7 +38,8 @@ pytestmark = pytest.mark.integration
 
 ANY_PORTS = {"grpc_port": 0, "http_port": 0, "metrics_port": 0}
 # Each test harms it anew; what a repeat costs is shown by the unit tests of Backoff.
-IMPATIENT = Timing(look_s=0.1, canary_every_s=0.3, first_delay_s=0.1, healthy_s=0)
+# A hang is found by its steps before two canaries of a second each could be missed.
+IMPATIENT = Timing(look_s=0.1, hung_s=1.0, canary_every_s=0.3, first_delay_s=0.1, healthy_s=0)
 SHARED_MEMORY = Path("/dev/shm")
 # For a machine that is busy with other things.
 SLACK_S = 5
@@ -143,8 +144,13 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def server(models: Path) -> Iterator[Server]:
     """One server for the tests that it must survive."""
     canary = ModerationCanary(timeout_s=1)
-    with Server(models, **ANY_PORTS, canary=canary, timing=IMPATIENT) as server:
+    with Server(
+        models, **ANY_PORTS, canary=canary, timing=IMPATIENT, tell=NOTICES.append
+    ) as server:
         yield server
+
+
+NOTICES: list[Notice] = []
 
 
 def wait_until(true: Callable[[], bool], seconds: float = 20) -> None:
@@ -248,6 +254,7 @@ def test_hung_model_is_replaced(server: Server, models: Path, how: str) -> None:
     """A model that sleeps or spins for ever is killed within 5 s; no process looks wrong."""
     ailment, stub = models / "moderation" / "1" / how, stub_of(server, "moderation")
     before = server.restarts
+    NOTICES.clear()
     ailment.touch()
     try:
         # The canary that meets it comes within its 0.3 s.
@@ -255,6 +262,7 @@ def test_hung_model_is_replaced(server: Server, models: Path, how: str) -> None:
     finally:
         ailment.unlink()
     wait_healed(server, before)
+    assert "moderation_0_0 has hung" in NOTICES[0].detail
     assert ask(server) is Beat.ALIVE
 
 
