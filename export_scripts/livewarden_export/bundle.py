@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import json
 import os
 import shutil
@@ -18,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from livewarden_client.wire import LEAVES
 from livewarden_ensemble.errors import BundleInvalid
 from livewarden_ensemble.integrity import (
     LEAVES_FOLDER,
@@ -119,6 +121,7 @@ def seal_bundle(staged: Path, facts: Mapping[str, Any]) -> Bundle:
     manifest = {
         "schema": SCHEMA,
         "digest": digest,
+        "contract": hash_contract(),
         **facts,
         **read_provenance(),
         "files": files,
@@ -137,6 +140,11 @@ def seal_bundle(staged: Path, facts: Mapping[str, Any]) -> Bundle:
         staged.rename(folder)
     sync_path(folder.parent)
     return Bundle(folder, manifest)
+
+
+def hash_contract() -> str:
+    """SHA-256 over the leaves' tensors: bundles of another one cannot be served side by side."""
+    return hashlib.sha256(repr(LEAVES).encode()).hexdigest()
 
 
 def read_bundle(folder: Path) -> Bundle:

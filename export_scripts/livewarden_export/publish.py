@@ -22,10 +22,15 @@ from livewarden_ensemble.admin import Admin, Record, find_servers
 from livewarden_ensemble.bundle import POINTER, Pointer, Release, Share
 from livewarden_ensemble.canary import build_inputs, judge_verdict
 from livewarden_ensemble.errors import BundleInvalid, LivewardenError, ServerFailed
-from livewarden_ensemble.integrity import check_bundle, check_release, remove_orphans
+from livewarden_ensemble.integrity import (
+    check_bundle,
+    check_release,
+    read_manifest,
+    remove_orphans,
+)
 from livewarden_ensemble.routing import derive_server_key
 from livewarden_ensemble.vitals import Beat
-from livewarden_export.bundle import Bundle
+from livewarden_export.bundle import Bundle, hash_contract
 from livewarden_export.errors import ExportFailed
 from livewarden_export.repository import (
     find_pointer,
@@ -57,6 +62,23 @@ def flip_live(pointer: Pointer | None, release: Release) -> Pointer:
     return Pointer(release.bundle, release.path, release.versions, previous=previous, shadow=shadow)
 
 
+def drop_unfit(pointer: Pointer, repository: Path) -> Pointer:
+    """The pointer without releases of another tensor contract: no server could load them."""
+
+    def fits(release: Release | None) -> bool:
+        folder = repository / MODERATION.name / (release.path if release else "")
+        try:
+            return release is not None and read_manifest(folder)["contract"] == hash_contract()
+        except (BundleInvalid, KeyError):
+            return False
+
+    return msgspec.structs.replace(
+        pointer,
+        previous=pointer.previous if fits(pointer.previous) else None,
+        shadow=pointer.shadow if pointer.shadow and fits(pointer.shadow.release) else None,
+    )
+
+
 def flip_back(pointer: Pointer | None) -> Pointer:
     """The pointer once the previous bundle is live again; ExportFailed where there is none."""
     if pointer is None or pointer.previous is None:
@@ -73,7 +95,7 @@ def put_live(bundle: Bundle, repository: Path, report: Report = lambda _step: No
     """
     with _open(repository, report) as desk:
         release = desk.make_ready(bundle)
-        return desk.write(flip_live(desk.pointer, release))
+        return desk.write(drop_unfit(flip_live(desk.pointer, release), repository))
 
 
 def roll_back(repository: Path) -> Pointer:

@@ -29,7 +29,13 @@ from livewarden_export.bundle import (
     verify_bundle,
 )
 from livewarden_export.errors import ExportFailed
-from livewarden_export.publish import flip_back, flip_live, put_live, roll_back, share_streams
+from livewarden_export.publish import (
+    flip_back,
+    flip_live,
+    put_live,
+    roll_back,
+    share_streams,
+)
 from livewarden_export.repository import write_pointer
 
 CONTRACT = {"wire_version": WIRE_VERSION, "taxonomy": TAXONOMY_VERSION, "labels": list(LABELS)}
@@ -122,6 +128,19 @@ def test_the_one_before_stays_and_older_ones_go(tmp_path, repository):
     folders = {path.name for path in (repository / LEAVES[0].name).iterdir() if path.is_dir()}
     assert folders == {"1", "3"}
     check_repository(repository)
+
+
+def test_a_bundle_of_another_contract_is_not_kept(tmp_path, repository):
+    """What no server of today could load is no bundle to roll back to; others stay."""
+    first, second = (_make_bundle(tmp_path / "bundles", mark) for mark in ("one", "two"))
+    put_live(first, repository)
+    put_live(second, repository)
+    pointer = read_pointer(repository / "moderation")
+    assert pointer.previous.bundle == first.id
+    assert drop_unfit(pointer, repository) == pointer
+    manifest = first.folder / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"contract": "', '"contract": "0'))
+    assert drop_unfit(pointer, repository).previous is None
 
 
 def test_nothing_to_roll_back_to_is_said(tmp_path, repository):
