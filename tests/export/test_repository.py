@@ -30,6 +30,7 @@ from livewarden_export.bundle import (
 )
 from livewarden_export.errors import ExportFailed
 from livewarden_export.publish import (
+    drop_unfit,
     flip_back,
     flip_live,
     put_live,
