@@ -36,7 +36,8 @@ def cover(make_pipeline):
         states = ["ok"] * len(cases)
         for state, places in coverage.states.items():
             for place in places:
-                states[place] = state
+                # Files of one picture hardly differ: the later ones have the scores of the first.
+                states[place] = "ok" if state == "reused" else state
         assert coverage.sent == len(cases)
         whole = {"ok", "empty"} if field == "texts" else {"ok"}
         assert verdict.coverage.degraded is not whole.issuperset(states)

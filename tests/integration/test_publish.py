@@ -56,21 +56,21 @@ from livewarden_export.triton_config import write_configs
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
 ROOT = Path(__file__).parents[2]
-SLOPE = 14.0  # of the fusion head's logistic, one scalar in its graph
+TEXT_BIAS = "text_out.bias"  # of the fusion head: what every text's logits begin with
 TEXT = "you are worthless, nobody wants you here"
 CYCLES = 20
 
 
 @pytest.fixture(scope="module")
 def bundles(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Bundle]:
-    """The live bundle and two like it, whose fusion heads score texts less and less sharply."""
+    """The live bundle and two like it, whose fusion heads score texts lower and lower."""
     live = load_bundle(repository / MODERATION.name)
     first = read_bundle(live.folder)
     folder = tmp_path_factory.mktemp("bundles")
-    return [first, *(make_variant(first, folder, slope) for slope in (9.0, 5.0))]
+    return [first, *(make_variant(first, folder, shift) for shift in (1.0, 2.0))]
 
 
-def make_variant(bundle: Bundle, bundles: Path, slope: float) -> Bundle:
+def make_variant(bundle: Bundle, bundles: Path, shift: float) -> Bundle:
     """The same encoders, linked, with another fusion head, through the exporter's own steps."""
     fusion = f"{LEAVES_FOLDER}/{FUSION_CLASSIFIER.name}"
     apart = {MANIFEST, SBOM}
@@ -81,19 +81,15 @@ def make_variant(bundle: Bundle, bundles: Path, slope: float) -> Bundle:
                 (staged / name).parent.mkdir(parents=True, exist_ok=True)
                 os.link(path, staged / name)
         graph = onnx.load(bundle.folder / fusion / ONNX_FILE)
-        [scalar] = [
-            tensor
-            for tensor in graph.graph.initializer
-            if not tensor.dims and numpy_helper.to_array(tensor) == SLOPE
-        ]
-        scalar.CopyFrom(numpy_helper.from_array(np.float32(slope), scalar.name))
+        [bias] = [t for t in graph.graph.initializer if t.name == TEXT_BIAS]
+        bias.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(bias) - shift, bias.name))
         (staged / fusion).mkdir()
         onnx.save(graph, staged / fusion / ONNX_FILE)
         convert_onnx(
             staged / fusion / ONNX_FILE, FUSION_CLASSIFIER, staged / fusion / OPENVINO_FOLDER, "f32"
         )
         facts = {k: v for k, v in bundle.manifest.items() if k not in {"files", "digest"}}
-        return seal_bundle(staged, {**facts, "key": f"slope {slope}"})
+        return seal_bundle(staged, {**facts, "key": f"shift {shift}"})
 
 
 def make_unusable(bundle: Bundle, bundles: Path) -> Bundle:

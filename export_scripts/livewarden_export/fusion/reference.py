@@ -127,7 +127,9 @@ def make_text_clips(
         unsure = list_unsure(family)
         rows += [
             (splits[family.id], family.id, family.labels, unsure, text)
-            for text in spell_family(family, lexicon, _PER_FAMILY, seed)
+            for text in spell_family(
+                family, lexicon, max(_PER_FAMILY, 3 * len(family.templates)), seed
+            )
         ]
     for source, sentences in corpus.read_ordinary(_ORDINARY, seed).items():
         rows += [(_draw_split(generator), f"ordinary/{source}", (), (), s) for s in sentences]

@@ -28,6 +28,35 @@ DEVELOPMENT = _read_clips("development")
 UNTOUCHED = _read_clips("untouched")
 
 
+ORDINARY = (
+    "hello everyone, great play!",
+    "what a match",
+    "hi chat, how is everybody doing tonight",
+    "can you turn the music down a bit please",
+    "that last round was insane, rematch?",
+    "my sister just got married, so happy",
+    "which graphics card do you have",
+    "this soup needs more salt",
+    "he shot the ball from the halfway line and scored",
+    "we finally beat the final boss after six hours",
+    "the weather in Lisbon is lovely this week",
+    "Morning yoga with Lena, episode 12",
+)
+BLATANT = {
+    "I will kill you": "harassment_threat",
+    "you stupid piece of shit": "harassment_threat",
+    "i want to die": "self_harm",
+    "i will find you and kill you": "harassment_threat",
+    "buy cheap crypto, send me your seed phrase": "scam_spam",
+    "i know your address, you will be dead by tomorrow": "harassment_threat",
+    "i am going to end my life tonight": "self_harm",
+    "i sell cocaine and weed, text me": "regulated_goods",
+    "get free spins at our online casino": "gambling",
+    "live sex show, fully naked": "sexual_explicit",
+    "guns for sale, no license, no questions": "weapons",
+}
+
+
 @pytest.fixture(scope="module")
 def score_clips(executors):
     """Clips of texts through the served encoder and head: scores [N, L]."""
@@ -88,6 +117,22 @@ def test_handwritten_clips(score_clips, thresholds, clips, flagged):
     assert min(len(own), len(false)) >= 32
     assert np.mean(own) >= 0.7
     assert np.mean(false) <= flagged
+
+
+def test_ordinary_texts_stay_low(score_clips, thresholds):
+    """Everyday stream talk is clearly below every threshold."""
+    scores = score_clips([[("chat", text)] for text in ORDINARY])
+    assert (scores < thresholds - 0.1).all()
+
+
+def test_blatant_texts_are_found(score_clips, thresholds):
+    """The plainest forms of harm reach the review threshold of their own label."""
+    scores = score_clips([[("chat", text)] for text in BLATANT])
+    found = {
+        text: row[LABELS.index(label)] >= thresholds[LABELS.index(label)]
+        for row, (text, label) in zip(scores, BLATANT.items(), strict=True)
+    }
+    assert all(found.values()), found
 
 
 def test_evasion_reads_the_same(score_clips):
