@@ -1,4 +1,4 @@
-"""What the reference fusion head looks for: picture classes and prototype sentences, as data.
+"""What the head without training looks for in texts: prototype sentences, as data.
 
 Every table here was written by hand and is meant to be read: a label that no row names has no
 signal in that modality, and `SUPPORTED` says so to the pipeline instead of scoring it 0 silently.
@@ -11,42 +11,9 @@ from types import MappingProxyType
 from typing import Final
 
 from livewarden_client.wire import LABELS, MODALITIES
+from livewarden_export.fusion.picture import NSFW_LABELS, PICTURE_CLASSES
 
 CALIBRATION_ID: Final = "prototype-1"
-
-# ILSVRC-2012 class index -> name, by label. The score is the group's share of the softmax.
-# Left out on purpose, because ordinary streams show them: kitchen knives and tools, tanks and
-# missiles (games, rocket launches), pill bottles and syringes (medicine), pool tables.
-PICTURE_CLASSES: Final[Mapping[str, Mapping[int, str]]] = MappingProxyType(
-    {
-        "sexual_suggestive": {
-            445: "bikini",
-            459: "brassiere",
-            638: "maillot",
-            639: "maillot, tank suit",
-            842: "swimming trunks",
-        },
-        "weapons": {
-            413: "assault rifle",
-            597: "holster",
-            763: "revolver",
-            764: "rifle",
-        },
-        "regulated_goods": {
-            440: "beer bottle",
-            441: "beer glass",
-            503: "cocktail shaker",
-            860: "tobacco shop",
-            901: "whiskey jug",
-            907: "wine bottle",
-            966: "red wine",
-        },
-        "gambling": {800: "slot, one-armed bandit"},
-    }
-)
-
-# Labels that open_nsfw's one probability speaks about.
-NSFW_LABELS: Final = ("sexual_explicit", "sexual_suggestive")
 
 # Sentences that stand for a label. Kept free of slurs and of graphic detail: the encoder places a
 # plain wording of a threat or an offer close to the coarse ones.

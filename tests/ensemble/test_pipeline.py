@@ -11,11 +11,10 @@ import pytest
 
 from livewarden_client.verdict import Verdict
 from livewarden_client.wire import LABELS, TEXT_KINDS
-from livewarden_ensemble.answer_cache import AnswerCache
 from livewarden_ensemble.bundle import Bundle
 from livewarden_ensemble.clip import RawClip
 from livewarden_ensemble.coverage import FrameState
-from livewarden_ensemble.decode import DecodedFrame, decode_frame
+from livewarden_ensemble.decode import DecodedFrame
 from livewarden_ensemble.errors import CrossedReply, LeafFailed, MalformedRequest
 from livewarden_ensemble.leaf_call import Arrays, LeafCall
 from livewarden_ensemble.pipeline import Outcome, Pipeline
@@ -57,25 +56,6 @@ def stable(outcome: Outcome) -> dict[str, Any]:
     assert outcome.verdict is not None
     said: dict[str, Any] = msgspec.to_builtins(outcome.verdict)
     return {**said, "timings_ms": sorted(said["timings_ms"])}
-
-
-@pytest.fixture
-def clips(make_clip: MakeClip) -> list[RawClip]:
-    """Clips of unlike shapes: none alike in frames, texts, kinds, colours or context."""
-    green, red, dim = (0, 200, 0), (255, 0, 0), (150, 90, 10)
-    return [
-        make_clip([green, dim], ["good evening"], request_id="a", frame_ts_ms=[0, 500]),
-        make_clip([red], [("title", "attack at dawn"), ("asr", "hello there")], clip_seq=2),
-        make_clip([], [("ocr", "no pictures " * 400)], stream_id="s"),
-        make_clip([green] * 7, []),
-        make_clip([], []),
-        make_clip([dim, b"junk", b""], ["", "\ufffd", b"\xff", "word " * 5000]),
-        make_clip([], [""]),
-        make_clip(
-            texts=["live"], frames_rgb=np.full((3, 50, 70, 3), 99, np.uint8), pass_through=[1, "x"]
-        ),
-        make_clip([(5 * n, 0, 0) for n in range(40)], [f"line {n}" for n in range(50)]),
-    ]
 
 
 # --- A clip alone ---------------------------------------------------------------------------------
@@ -355,97 +335,6 @@ def test_views_of_an_animation_count_as_one_frame(
     assert (verdict.coverage.frames.decoded, verdict.coverage.frames.scored) == (3, 3)
     assert verdict.evidence[0].ref == "frames[1]"
     assert leaves.count("vision_encoder") == 3
-
-
-# --- Work that is not done twice ------------------------------------------------------------------
-
-
-def test_a_still_scene_is_encoded_once_and_says_so(
-    make_pipeline: MakePipeline, leaves: Any, make_clip: MakeClip
-) -> None:
-    """Frames that hardly differ take the first one's scores; they count as scored, by name."""
-    still, changed = (120, 80, 40), (120, 180, 40)
-    [verdict] = moderate(make_pipeline(), make_clip([still, (121, 80, 40), still, changed]))
-    assert verdict.coverage.frames.states == {"reused": (1, 2)}
-    assert verdict.coverage.frames.scored == 4
-    assert not verdict.coverage.degraded
-    assert leaves.count("vision_encoder") == leaves.count("nsfw_encoder") == 2
-
-
-def test_a_reused_frame_is_unscored_with_the_one_that_stands_for_it(
-    make_pipeline: MakePipeline, leaves: Any, make_clip: MakeClip
-) -> None:
-    """What the encoder did not answer is answered for nobody."""
-    leaves.spoil["vision_encoder"] = lambda call, _: LeafFailed(call.model.name, "gone")
-    [verdict] = moderate(make_pipeline(), make_clip([(120, 80, 40)] * 3))
-    assert verdict.coverage.frames.states == {"unscored": (0, 1, 2)}
-
-
-def test_the_same_bytes_are_decoded_once_in_a_batch(
-    make_pipeline: MakePipeline,
-    leaves: Any,
-    make_clip: MakeClip,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Clips that overlap share decoding and encoding; each keeps its own coverage."""
-    decoded = []
-
-    def decode(data: bytes) -> DecodedFrame:
-        decoded.append(data)
-        return decode_frame(data)
-
-    monkeypatch.setattr("livewarden_ensemble.pipeline.decode_frame", decode)
-    first, second = [(10, 0, 0), (90, 0, 0)], [(90, 0, 0), (200, 0, 0)]
-    verdicts = moderate(make_pipeline(), make_clip(first), make_clip([*second, b"junk"]))
-    assert len(decoded) == len(set(decoded)) == 4
-    assert leaves.count("vision_encoder") == 3
-    assert [v.coverage.frames.states for v in verdicts] == [{}, {"unsupported": (2,)}]
-
-
-def test_repeated_inputs_are_answered_from_the_cache(
-    make_pipeline: MakePipeline, leaves: Any, clips: list[RawClip]
-) -> None:
-    """The second time round no encoder is asked, and every verdict is the same."""
-    pipeline = make_pipeline(cache=AnswerCache(1 << 24))
-    first = pipeline.moderate(clips)
-    asked = leaves.count("vision_encoder"), leaves.count("text_encoder")
-    again = pipeline.moderate(clips)
-    assert (leaves.count("vision_encoder"), leaves.count("text_encoder")) == asked
-    for one, other in zip(first, again, strict=True):
-        assert stable(one) == stable(other)
-        np.testing.assert_array_equal(one.scores, other.scores)
-
-
-def test_the_cache_mixes_known_and_new_in_their_places(
-    make_pipeline: MakePipeline, clips: list[RawClip]
-) -> None:
-    """With any part of a batch known beforehand, all verdicts are those of a fresh pipeline."""
-    fresh = [stable(outcome) for outcome in make_pipeline().moderate(clips)]
-    for known in range(len(clips)):
-        pipeline = make_pipeline(cache=AnswerCache(1 << 24))
-        pipeline.moderate(clips[known : known + 2])
-        assert [stable(outcome) for outcome in pipeline.moderate(clips)] == fresh
-
-
-def test_what_an_encoder_did_not_answer_is_not_remembered(
-    make_pipeline: MakePipeline, leaves: Any, make_clip: MakeClip
-) -> None:
-    """After a failure the next clip asks anew, and is scored in full."""
-    pipeline = make_pipeline(cache=AnswerCache(1 << 24))
-    clip = make_clip([(9, 200, 9)], ["hello"])
-    for name in ("nsfw_encoder", "text_encoder"):
-        leaves.spoil[name] = lambda call, _: LeafFailed(call.model.name, "gone")
-    assert moderate(pipeline, clip)[0].coverage.degraded
-    leaves.spoil.clear()
-    asked = leaves.count("nsfw_encoder"), leaves.count("text_encoder")
-    [again] = pipeline.moderate([clip])
-    assert (leaves.count("nsfw_encoder"), leaves.count("text_encoder")) == (
-        asked[0] + 1,
-        asked[1] + 1,
-    )
-    [fresh] = make_pipeline().moderate([clip])
-    assert stable(again) == stable(fresh)
-    assert not again.verdict.coverage.degraded
 
 
 # --- Deadlines ------------------------------------------------------------------------------------

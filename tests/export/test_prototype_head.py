@@ -126,35 +126,6 @@ def test_scores_stay_in_range(head):
     assert outputs["scores"].max() > 0.5  # the data reaches high scores at all
 
 
-def test_padding_changes_nothing(head):
-    """A clip scores the same alone and padded, even where the padding holds NaN."""
-    inputs = _make_inputs(1, 3, 2, seed=3)
-    alone = _run(head, inputs)
-    padded = {}
-    for tensor in FUSION_CLASSIFIER.inputs:
-        array = inputs[tensor.name]
-        if tensor.name == "nonce":
-            padded[tensor.name] = array
-            continue
-        junk = np.nan if array.dtype == np.float32 else 0
-        extra = np.full((1, 4, *array.shape[2:]), junk, array.dtype)
-        padded[tensor.name] = np.concatenate([array, extra], axis=1)
-    outputs = _run(head, padded)
-    np.testing.assert_allclose(outputs["scores"], alone["scores"], atol=1e-6)
-    np.testing.assert_allclose(outputs["modality_scores"], alone["modality_scores"], atol=1e-6)
-    assert not outputs["frame_scores"][0, 3:].any()
-    assert not outputs["text_scores"][0, 2:].any()
-
-
-def test_nothing_but_padding_scores_zero(executors):
-    """A clip without any item scores 0 on every label in the exported head, never NaN."""
-    inputs = _make_inputs(2, 1, 1)
-    inputs = {name: np.zeros_like(array) for name, array in inputs.items()}
-    outputs = executors["fusion_classifier"].infer(inputs)
-    for name in ("scores", "modality_scores", "frame_scores", "text_scores"):
-        assert not outputs[name].any()
-
-
 def test_one_bad_frame_among_many_counts_in_full(head):
     """Sixty-three clean frames do not dilute the bad one."""
     inputs = _make_inputs(1, 64, 1)

@@ -41,59 +41,6 @@ def _run(head, inputs):
     return dict(zip(names, (output.numpy() for output in outputs), strict=True))
 
 
-def test_modality_is_its_loudest_item(head):
-    """A modality's score is the largest of its items, one kind of text at a time."""
-    inputs = _make_inputs(4, 5, 6)
-    outputs = _run(head, inputs)
-    for row in range(4):
-        frames = outputs["frame_scores"][row][inputs["frame_mask"][row] > 0]
-        wanted = frames.max(axis=0) if len(frames) else np.zeros(len(LABELS))
-        np.testing.assert_array_equal(outputs["modality_scores"][row, 0], wanted)
-        for code in range(1, len(MODALITIES)):
-            texts = outputs["text_scores"][row][inputs["text_kind"][row] == code]
-            wanted = texts.max(axis=0) if len(texts) else np.zeros(len(LABELS))
-            np.testing.assert_array_equal(outputs["modality_scores"][row, code], wanted)
-    np.testing.assert_array_equal(outputs["echo"], inputs["nonce"])
-
-
-def test_scores_stay_in_range(head):
-    """All scores are in 0..1 and the joint score is never below the strongest modality."""
-    outputs = _run(head, _make_inputs(8, 9, 9, seed=5))
-    for name in ("scores", "modality_scores", "frame_scores", "text_scores"):
-        assert outputs[name].min() >= 0
-        assert outputs[name].max() <= 1
-    assert (outputs["scores"] >= outputs["modality_scores"].max(axis=1)).all()
-
-
-def test_padding_changes_nothing(head):
-    """A clip scores the same alone and padded, even where the padding holds NaN."""
-    inputs = _make_inputs(1, 3, 2, seed=3)
-    alone = _run(head, inputs)
-    padded = {}
-    for tensor in FUSION_CLASSIFIER.inputs:
-        array = inputs[tensor.name]
-        if tensor.name == "nonce":
-            padded[tensor.name] = array
-            continue
-        junk = np.nan if array.dtype == np.float32 else 0
-        extra = np.full((1, 4, *array.shape[2:]), junk, array.dtype)
-        padded[tensor.name] = np.concatenate([array, extra], axis=1)
-    outputs = _run(head, padded)
-    np.testing.assert_allclose(outputs["scores"], alone["scores"], atol=1e-6)
-    np.testing.assert_allclose(outputs["modality_scores"], alone["modality_scores"], atol=1e-6)
-    assert not outputs["frame_scores"][0, 3:].any()
-    assert not outputs["text_scores"][0, 2:].any()
-
-
-def test_nothing_but_padding_scores_zero(head):
-    """A clip without any item scores 0 on every label, never NaN."""
-    inputs = _make_inputs(2, 1, 1)
-    inputs = {name: np.zeros_like(array) for name, array in inputs.items()}
-    outputs = _run(head, inputs)
-    for name in ("scores", "modality_scores", "frame_scores", "text_scores"):
-        assert not outputs[name].any()
-
-
 def test_one_bad_frame_among_many_counts_in_full(executors):
     """Sixty-three clean frames do not dilute the bad one in the exported reference head."""
     inputs = _make_inputs(1, 64, 1)
