@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal
 
 from livewarden_client.wire import LEAVES
+from livewarden_ensemble.answer_cache import CACHE_VARIABLE
 from livewarden_ensemble.errors import ServerFailed
 from livewarden_ensemble.keeper import SHARED_MEMORY
 from livewarden_ensemble.routing import SERVER_KEY_VARIABLE, derive_server_key
@@ -133,7 +134,8 @@ class Launch:
     `secret` opens the restricted endpoints to whoever sends it as the header `livewarden-admin`
     (gRPC: `triton-grpc-protocol-livewarden-admin`). With `public_key` only bundles that it signed
     are served. `shared_memory_key` lets callers register system shared memory, if they send it as
-    the header `triton-grpc-protocol-livewarden-shared-memory`; without it nobody can.
+    the header `triton-grpc-protocol-livewarden-shared-memory`; without it nobody can. `cache_mib`
+    bounds what each pipeline remembers of its encoders: 0 nothing, None what the environment says.
     """
 
     repository: Path
@@ -147,6 +149,7 @@ class Launch:
     secret: str = field(default_factory=lambda: secrets.token_urlsafe(24), repr=False)
     state_keys: str = field(default_factory=lambda: f"launch:{secrets.token_hex(32)}", repr=False)
     replica: str = ""
+    cache_mib: int | None = None
 
     def __post_init__(self) -> None:
         """Raise ServerFailed where the repository holds no model or its memory does not fit."""
@@ -235,6 +238,8 @@ class Launch:
         }
         if self.replica:
             environment["LIVEWARDEN_REPLICA"] = self.replica
+        if self.cache_mib is not None:
+            environment[CACHE_VARIABLE] = str(self.cache_mib)
         if self.policy is not None:
             environment["LIVEWARDEN_POLICY"] = str(self.policy)
         if not {"LIVEWARDEN_STATE_KEYS", "LIVEWARDEN_STATE_KEYS_FILE"} & environment.keys():

@@ -69,6 +69,7 @@ class Server:
         health_port: int | None = None,
         state_keys: str | None = None,
         replica: str = "",
+        cache_mib: int | None = None,
     ) -> None:
         self._installation = find_installation(Path(tritonserver) if tritonserver else None)
         self._launch = Launch(
@@ -81,6 +82,7 @@ class Server:
             log_level=log_level,
             shared_memory_key=_read_key(shared_memory),
             replica=replica,
+            cache_mib=cache_mib,
             **({"state_keys": state_keys} if state_keys else {}),
         )
         self._log_file = Path(log_file).resolve() if log_file else None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -118,7 +117,6 @@ def smoke(
     """  # noqa: D301 - the \b is click's mark for "do not wrap"
     if url is not None and (repository is not None or policy is not None):
         raise click.UsageError("--url names a running server; --repository and --policy start one")
-    from livewarden_ensemble.answer_cache import CACHE_VARIABLE
     from livewarden_ensemble.server import Server
     from livewarden_perf.analyzer import find_analyzer
     from livewarden_perf.report import describe_smoke, render_smoke, render_stages
@@ -134,8 +132,9 @@ def smoke(
             costs = _measure_stages(home, policy, _STAGE_SECONDS, announce)
             announce("Starting the server")
             # The load repeats its clips, which a server that remembers would not compute again.
-            os.environ[CACHE_VARIABLE] = "0"
-            with Server(home, grpc_port=0, http_port=0, metrics_port=0, policy=policy) as server:
+            with Server(
+                home, grpc_port=0, http_port=0, metrics_port=0, policy=policy, cache_mib=0
+            ) as server:
                 announce(f"Loading the server for {seconds:g} s")
                 result = run_smoke(
                     analyzer,

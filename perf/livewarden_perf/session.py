@@ -162,6 +162,8 @@ def _open_server(
         http_port=0,
         metrics_port=0,
         policy=policy,
+        # The load repeats its clips, which a server that remembers would not compute again.
+        cache_mib=0,
         timing=Timing(canary_every_s=canary_every_s),
         tell=tell,
     ) as server:

@@ -247,7 +247,10 @@ class _Run:
 def _make_own(repository: Path, policy: Path | None) -> _Run:
     @contextmanager
     def start() -> Iterator[Serving]:
-        with Server(repository, grpc_port=0, http_port=0, metrics_port=0, policy=policy) as server:
+        # The load repeats its clips; nobody else here remembers them.
+        with Server(
+            repository, grpc_port=0, http_port=0, metrics_port=0, policy=policy, cache_mib=0
+        ) as server:
             if server.pid is None:
                 raise BaselineFailed("Livewarden's server has ended")
             yield _OwnServing(server.pid, int(server.grpc_url.rpartition(":")[2]))
