@@ -66,12 +66,14 @@ class ClipWork:
     window_texts: list[int] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
     scores: ClipScores | None = None
+    expired: bool = False
 
     def __repr__(self) -> str:
         return f"ClipWork({self.raw!r})"
 
     def expire(self) -> None:
-        """Give up on all that is not scored yet, because its deadline has passed."""
+        """Give up on all that is not scored yet, because it would come too late."""
+        self.expired = True
         self.frame_states = [
             FrameState.LATE if state in SEEN_FRAME else state for state in self.frame_states
         ]

@@ -20,7 +20,7 @@ class FrameState(StrEnum):
     UNSUPPORTED = "unsupported"  # neither JPEG, PNG nor WebP
     TOO_LARGE = "too_large"  # over a limit on bytes, pixels, sides, scans or animation
     ANIMATED = "animated"  # only its first, middle and last image were scored
-    LATE = "late"  # the deadline passed before it was decoded
+    LATE = "late"  # the deadline passed, or was too near, before it was decoded
     UNSCORED = "unscored"  # decoded, but an encoder gave no answer
 
 
@@ -32,7 +32,7 @@ class TextState(StrEnum):
     INVALID_UTF8 = "invalid_utf8"  # scored with the broken bytes replaced
     TRUNCATED = "truncated"  # only the first windows were scored
     TOO_LARGE = "too_large"  # only the first bytes were scored
-    LATE = "late"  # the deadline passed before it was scored
+    LATE = "late"  # the deadline passed, or was too near, before it was scored
     UNSCORED = "unscored"  # the encoder gave no answer
 
 

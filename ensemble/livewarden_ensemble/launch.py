@@ -35,6 +35,7 @@ RESTRICTED: Final = ("shared-memory", "model-repository", "trace", "logging")
 SHARED_FRAMES: Final = "shared-memory"
 # Neither "=" nor ",", which divide the flag.
 _KEY: Final = re.compile(r"[A-Za-z0-9_-]{16,256}")
+_SHELL_SIGN: Final = re.compile(r"[^\w@%+=:,./-]")
 
 _MIB: Final = 1024 * 1024
 _EVERY_ADDRESS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - a table, not a bind
@@ -153,6 +154,13 @@ class Launch:
 
     def __post_init__(self) -> None:
         """Raise ServerFailed where the repository holds no model or its memory does not fit."""
+        if _SHELL_SIGN.search(str(self.repository)):
+            # Triton's Python backend puts the path into a shell command without quotes, and then
+            # waits for ever for a stub that never started.
+            raise ServerFailed(
+                f"{self.repository} has a space or a sign in its path that Triton's Python backend "
+                "cannot take. Move it to a path of letters, digits and . _ - alone."
+            )
         models = [path.parent.name for path in self.repository.glob("*/config.pbtxt")]
         if not models:
             raise ServerFailed(

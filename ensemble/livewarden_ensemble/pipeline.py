@@ -6,6 +6,7 @@ benchmarks the same models in this process. One clip's trouble never touches its
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -38,6 +39,7 @@ from livewarden_ensemble.leaf_call import (
     split_call,
 )
 from livewarden_ensemble.normalise import normalise_text
+from livewarden_ensemble.pace import Pace
 from livewarden_ensemble.policy import Decision, Policy, decide
 from livewarden_ensemble.policy.search import search_clip
 from livewarden_ensemble.record import Record, make_record
@@ -136,6 +138,7 @@ class Pipeline:
         self._on_crossed = on_crossed
         self._cache = cache or AnswerCache(0)
         self._tokeniser = Tokeniser.from_file(bundle.tokenizer)
+        self._pace = Pace()
 
     def moderate(self, clips: Sequence[RawClip]) -> list[Outcome]:
         """One outcome per clip, in order."""
@@ -144,6 +147,7 @@ class Pipeline:
         reads = [_read_or_refuse(clip) for clip in clips]
         works = [read for read in reads if isinstance(read, ClipWork)]
         watch.lap("read")
+        self._drop_hopeless(works)
         self._decode(works)
         watch.lap("decode")
         self._drop_expired(works)
@@ -156,6 +160,7 @@ class Pipeline:
         judged = [self._decide(work, policy, arrived_ms) for work in works]
         watch.lap("decide")
         timings = watch.laps | {"total": round(sum(watch.laps.values()), 3)}
+        self._pace.note(sum(_count_items(w) for w in works if not w.expired), timings["total"])
         outcomes = (
             self._conclude(work, policy, one, timings)
             for work, one in zip(works, judged, strict=True)
@@ -165,12 +170,22 @@ class Pipeline:
             for read in reads
         ]
 
-    def _is_expired(self, work: ClipWork) -> bool:
+    def _drop_hopeless(self, works: Sequence[ClipWork]) -> None:
+        """Let go of clips that cannot be answered in time, before anything is spent on them."""
+        left = [self._measure_left(work) for work in works]
+        for index in self._pace.find_hopeless([_count_items(work) for work in works], left):
+            works[index].expire()
+
+    def _measure_left(self, work: ClipWork) -> float:
+        """Milliseconds until the clip's deadline; without one there is no end to them."""
         deadline = work.context.deadline_ms
-        return deadline is not None and self._now_ms() >= deadline
+        return math.inf if deadline is None else deadline - self._now_ms()
+
+    def _is_expired(self, work: ClipWork) -> bool:
+        return work.expired or self._measure_left(work) <= 0
 
     def _drop_expired(self, works: Sequence[ClipWork]) -> None:
-        """Let go of clips whose deadline has passed, before a stage spends anything on them."""
+        """Let go of clips whose deadline passed meanwhile."""
         for work in works:
             if self._is_expired(work):
                 work.expire()
@@ -314,6 +329,10 @@ class Pipeline:
             record=judged.record,
             canary=context.options.canary and self._is_own(context.options.server_key),
         )
+
+
+def _count_items(work: ClipWork) -> int:
+    return work.raw.frame_count + len(work.raw.texts)
 
 
 def _read_or_refuse(clip: RawClip) -> ClipWork | MalformedRequest:

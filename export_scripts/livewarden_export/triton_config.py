@@ -30,6 +30,13 @@ CPU_INSTANCES: Final[Mapping[str, int]] = MappingProxyType(
     }
 )
 
+# Clips of one batch of `moderation` on the CPU, where leaves deal in slices of four frames anyhow:
+# a larger batch gains nothing and makes each clip wait for seven others.
+_CPU_CLIPS: Final = 4
+# Clips that wait, by target; one more is refused at once, and its caller can go elsewhere. On two
+# cores about three seconds of standard clips.
+_CPU_QUEUE: Final = 32
+_GPU_QUEUE: Final = 256
 # Batch sizes with a captured CUDA graph; Triton replays a graph only for a batch of exactly its
 # size, and every captured size costs memory.
 _GRAPH_BATCHES: Final = (1, 8, 32)
@@ -50,14 +57,20 @@ def make_embedded_config(model: wire.Model, instances: Mapping[str, int] = CPU_I
     config = _declare(model)
     config.backend = "python"
     config.instance_group.add(count=instances[model.name], kind=pb.ModelInstanceGroup.KIND_CPU)
+    if model.kind == "pipeline":
+        config.dynamic_batching.preferred_batch_size.append(_CPU_CLIPS)
+        _limit_queue(config, _CPU_QUEUE)
     return config
 
 
 def make_tensorrt_config(model: wire.Model, instances: Mapping[str, int] = CPU_INSTANCES) -> Any:
     """The ModelConfig of the GPU target: leaves are TensorRT plans, the pipeline stays Python."""
-    if model.kind == "pipeline":
-        return make_embedded_config(model, instances)
     config = _declare(model)
+    if model.kind == "pipeline":
+        config.backend = "python"
+        config.instance_group.add(count=instances[model.name], kind=pb.ModelInstanceGroup.KIND_CPU)
+        _limit_queue(config, _GPU_QUEUE)
+        return config
     config.platform = "tensorrt_plan"
     config.instance_group.add(count=1, kind=pb.ModelInstanceGroup.KIND_GPU)
     graphs = list(_list_graphs(model))
@@ -125,6 +138,11 @@ def _declare(model: wire.Model) -> Any:
     # `latest` would drop it for a newer one that was never live.
     config.version_policy.all.SetInParent()
     return config
+
+
+def _limit_queue(config: Any, clips: int) -> None:
+    """Let `clips` wait at each priority level, so that callers never keep the canary out."""
+    config.dynamic_batching.default_queue_policy.max_queue_size = clips
 
 
 def _list_graphs(model: wire.Model) -> Iterator[Any]:

@@ -161,6 +161,15 @@ def test_empty_repository_is_refused(tmp_path: Path):
         start(tmp_path)
 
 
+def test_path_that_a_shell_would_cut_is_refused(tmp_path: Path):
+    """A space in the path is said at once; Triton would wait for ever for its stubs."""
+    folder = tmp_path / "my models" / "moderation"
+    folder.mkdir(parents=True)
+    (folder / "config.pbtxt").touch()
+    with pytest.raises(ServerFailed, match="a space"):
+        start(folder.parent)
+
+
 def test_small_shared_memory_is_refused(repository: Path, monkeypatch: pytest.MonkeyPatch):
     """Less room in /dev/shm than the models take is said before they fail one by one."""
     real = os.statvfs("/dev/shm")

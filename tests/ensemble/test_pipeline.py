@@ -17,6 +17,7 @@ from livewarden_ensemble.coverage import FrameState
 from livewarden_ensemble.decode import DecodedFrame
 from livewarden_ensemble.errors import CrossedReply, LeafFailed, MalformedRequest
 from livewarden_ensemble.leaf_call import Arrays, LeafCall
+from livewarden_ensemble.pace import Pace
 from livewarden_ensemble.pipeline import Outcome, Pipeline
 from livewarden_ensemble.policy import Policy
 
@@ -382,7 +383,7 @@ def test_a_deadline_that_passes_while_decoding_stops_the_encoders(
     make_pipeline: MakePipeline, leaves: Any, make_clip: MakeClip
 ) -> None:
     """Frames decoded in time are late all the same; what was broken stays broken."""
-    pipeline = make_pipeline(now_ms=clock(NOW - 1, NOW - 1, NOW - 1, NOW))
+    pipeline = make_pipeline(now_ms=clock(NOW - 1, NOW - 1, NOW - 1, NOW - 1, NOW))
     clip = make_clip([(255, 0, 0), b"junk"], ["attack"], deadline_ms=NOW)
     [verdict] = moderate(pipeline, clip)
     assert leaves.calls == []
@@ -390,6 +391,21 @@ def test_a_deadline_that_passes_while_decoding_stops_the_encoders(
     assert verdict.coverage.frames.states == {"late": (0,), "unsupported": (1,)}
     assert verdict.coverage.texts.states == {"late": (0,)}
     assert verdict.coverage.frames.decoded == 0
+
+
+def test_a_clip_without_time_enough_is_not_begun(
+    make_pipeline: MakePipeline, leaves: Any, make_clip: MakeClip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who has less time left than batches take of late is late before anything is spent on it."""
+    monkeypatch.setattr(Pace, "estimate", lambda _, items: 100.0 * items)
+    pipeline = make_pipeline(now_ms=lambda: NOW)
+    hopeless = make_clip([(255, 0, 0)], ["attack"], deadline_ms=NOW + 200)
+    due = make_clip([(0, 255, 0)], ["hi"], deadline_ms=NOW + 201)
+    late, served = moderate(pipeline, hopeless, due)
+    assert leaves.count("vision_encoder") == 1
+    assert late.action == "review"
+    assert late.coverage.frames.states == late.coverage.texts.states == {"late": (0,)}
+    assert not served.coverage.degraded
 
 
 def test_a_deadline_between_two_frames_keeps_the_second_from_being_decoded(
@@ -401,7 +417,7 @@ def test_a_deadline_between_two_frames_keeps_the_second_from_being_decoded(
         "livewarden_ensemble.pipeline.decode_frame",
         lambda data: decoded.append(data) or DecodedFrame(FrameState.CORRUPT),
     )
-    pipeline = make_pipeline(now_ms=clock(NOW - 1, NOW - 1, NOW))
+    pipeline = make_pipeline(now_ms=clock(NOW - 1, NOW - 1, NOW - 1, NOW))
     [verdict] = moderate(pipeline, make_clip([b"1", b"2"], deadline_ms=NOW))
     assert decoded == [b"1"]
     assert verdict.coverage.frames.states == {"corrupt": (0,), "late": (1,)}

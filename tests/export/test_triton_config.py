@@ -50,14 +50,21 @@ def test_tensors_are_the_wire(model):
 
 
 @MODELS
-def test_batches_go_without_delay_or_limit(model):
+def test_leaves_batch_without_delay_or_limit(model):
     """Every model batches; none delays, and no leaf has a queue limit that could hang a batch."""
     for config in (make_embedded_config(model), make_tensorrt_config(model)):
         assert config.HasField("dynamic_batching")
-        levels = 2 if model.kind == "pipeline" else 0
-        assert config.dynamic_batching == pb.ModelDynamicBatching(
-            priority_levels=levels, default_priority_level=levels
-        )
+        if model.kind == "leaf":
+            assert config.dynamic_batching == pb.ModelDynamicBatching()
+
+
+def test_queue_of_callers_has_an_end():
+    """What cannot be answered soon is refused at once, on both targets; batches do not wait."""
+    for config in (make_embedded_config(wire.MODERATION), make_tensorrt_config(wire.MODERATION)):
+        batching = config.dynamic_batching
+        assert batching.default_queue_policy.max_queue_size >= 2 * wire.MODERATION.max_batch
+        assert (batching.priority_levels, batching.default_priority_level) == (2, 2)
+        assert batching.max_queue_delay_microseconds == 0
 
 
 @MODELS
@@ -69,7 +76,8 @@ def test_targets_run_where_they_should(model):
         (pb.ModelInstanceGroup.KIND_CPU, CPU_INSTANCES[model.name])
     ]
     if model.kind == "pipeline":
-        assert tensorrt == embedded
+        assert tensorrt.instance_group == embedded.instance_group
+        assert tensorrt.backend == "python"
     else:
         assert tensorrt.platform == "tensorrt_plan"
         assert not tensorrt.backend
