@@ -147,7 +147,7 @@ class Pipeline:
         reads = [_read_or_refuse(clip) for clip in clips]
         works = [read for read in reads if isinstance(read, ClipWork)]
         watch.lap("read")
-        self._drop_hopeless(works)
+        begun = self._drop_hopeless(works)
         self._decode(works)
         watch.lap("decode")
         self._drop_expired(works)
@@ -160,7 +160,7 @@ class Pipeline:
         judged = [self._decide(work, policy, arrived_ms) for work in works]
         watch.lap("decide")
         timings = watch.laps | {"total": round(sum(watch.laps.values()), 3)}
-        self._pace.note(sum(_count_items(w) for w in works if not w.expired), timings["total"])
+        self._pace.note(begun, timings["total"])
         outcomes = (
             self._conclude(work, policy, one, timings)
             for work, one in zip(works, judged, strict=True)
@@ -170,11 +170,14 @@ class Pipeline:
             for read in reads
         ]
 
-    def _drop_hopeless(self, works: Sequence[ClipWork]) -> None:
-        """Let go of clips that cannot be answered in time, before anything is spent on them."""
+    def _drop_hopeless(self, works: Sequence[ClipWork]) -> int:
+        """Let go of clips that cannot be answered in time; how many items the others have."""
+        items = [work.raw.frame_count + len(work.raw.texts) for work in works]
         left = [self._measure_left(work) for work in works]
-        for index in self._pace.find_hopeless([_count_items(work) for work in works], left):
+        hopeless = self._pace.find_hopeless(items, left)
+        for index in hopeless:
             works[index].expire()
+        return sum(size for index, size in enumerate(items) if index not in hopeless)
 
     def _measure_left(self, work: ClipWork) -> float:
         """Milliseconds until the clip's deadline; without one there is no end to them."""
@@ -329,10 +332,6 @@ class Pipeline:
             record=judged.record,
             canary=context.options.canary and self._is_own(context.options.server_key),
         )
-
-
-def _count_items(work: ClipWork) -> int:
-    return work.raw.frame_count + len(work.raw.texts)
 
 
 def _read_or_refuse(clip: RawClip) -> ClipWork | MalformedRequest:
