@@ -58,7 +58,7 @@ def profile(*, rate: float, seconds: float, mix: str, **options: Any) -> None:
 @click.option(
     "--timeout",
     type=click.FloatRange(min=0, min_open=True),
-    default=2.0,
+    default=5.0,
     show_default=True,
     help="Seconds that a caller gives each clip; the server knows them as its deadline.",
 )
