@@ -46,6 +46,7 @@ def bench(
       livewarden perf bench
       livewarden perf bench --scale 3 --output reports/long
     """  # noqa: D301 - the \b is click's mark for "do not wrap"
+    from livewarden_perf.alone import measure_alone
     from livewarden_perf.analyzer import find_analyzer
     from livewarden_perf.bench import STAGES_S, run_bench
     from livewarden_perf.report_file import Report, render_figures, write_report
@@ -57,8 +58,10 @@ def bench(
         analyzer = find_analyzer(announce=announce)
         announce("Measuring the stages on one thread")
         costs = measure_repository(home, policy, STAGES_S * scale)
+        announce("Measuring one clip alone with every core")
+        best_ms = measure_alone(home, policy, STAGES_S * scale)
         with open_session(None, home, policy, announce, distinct=distinct) as session:
-            sections = run_bench(session, analyzer, costs, scale)
+            sections = run_bench(session, analyzer, costs, best_ms, scale)
         report = Report("livewarden perf bench", session.machine, tuple(sections))
         paths = write_report(report, output)
     for section in sections:

@@ -157,14 +157,7 @@ def measure_stages(
     pipeline = Pipeline(
         bundle, policy, meter.wrap_infer(infer), server=_SERVER, map_frames=meter.map_frames
     )
-    raws = [
-        RawClip(
-            context=encode_replay_context(clip, f"stages-{number}"),
-            frames=clip.frames,
-            texts=[text.encode() for text in clip.texts],
-        )
-        for number, clip in enumerate(clips)
-    ]
+    raws = [encode_raw(clip, f"stages-{number}") for number, clip in enumerate(clips)]
     for raw in raws:
         _measure_once(pipeline, meter, raw)
     costs: defaultdict[str, list[float]] = defaultdict(list)
@@ -182,6 +175,15 @@ def measure_stages(
         elapsed_ms=median(elapsed),
         runs=len(elapsed),
         cores=len(os.sched_getaffinity(0)),
+    )
+
+
+def encode_raw(clip: Clip, request_id: str) -> RawClip:
+    """Encode `clip` as the pipeline gets it from Triton."""
+    return RawClip(
+        context=encode_replay_context(clip, request_id),
+        frames=clip.frames,
+        texts=[text.encode() for text in clip.texts],
     )
 
 
