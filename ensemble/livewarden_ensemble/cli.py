@@ -63,6 +63,12 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     help="Serve only bundles signed by this key (PEM); others are refused by name.",
 )
 @click.option(
+    "--policy-key",
+    type=_FILE,
+    metavar="PUBKEY",
+    help="Decide only by a policy signed by this key (PEM), also when it changes.",
+)
+@click.option(
     "--shared-memory",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     metavar="KEYFILE",
@@ -106,7 +112,7 @@ def serve(
     Example:
       livewarden serve --repository model_repository
       livewarden serve --host 0.0.0.0 --grpc-port 9001 --policy policies/default.yaml
-      livewarden serve --require-signature keys/release.pub
+      livewarden serve --require-signature keys/release.pub --policy-key keys/policy.pub
       livewarden serve --shared-memory /run/livewarden/frames.key
       livewarden serve --replicas 2 --host 0.0.0.0 --health-port 8003 \\
           --tls-certificate server.pem --tls-key server.key --tls-client-ca callers.pem

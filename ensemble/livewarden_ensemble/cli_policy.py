@@ -13,6 +13,7 @@ import click
 from livewarden_client.wire import LABELS
 from livewarden_ensemble.cli_dsa import dsa
 from livewarden_ensemble.cli_replay import diff, invent, replay, tune
+from livewarden_ensemble.cli_sign import sign
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,11 +37,12 @@ def policy() -> None:
       livewarden policy check policies/default.yaml
       livewarden policy show --region DE --surface kids
       livewarden policy test policies/default.cases.yaml
+      livewarden policy sign policies/default.yaml --key policy.key
       livewarden policy diff old.yaml new.yaml --records records.jsonl --html diff.html
     """  # noqa: D301 - the \b is click's mark for "do not wrap"
 
 
-for _command in (replay, diff, tune, invent, dsa):
+for _command in (sign, replay, diff, tune, invent, dsa):
     policy.add_command(_command)
 
 
@@ -51,9 +53,17 @@ for _command in (replay, diff, tune, invent, dsa):
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Model repository: also find labels that its models do not score.",
 )
+@click.option("--public-key", type=_FILE, help="Also check the signature by this key (PEM).")
 @click.option("--strict", is_flag=True, help="Count warnings as errors.")
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
-def check(files: tuple[Path, ...], repository: Path | None, *, strict: bool, as_json: bool) -> None:
+def check(
+    files: tuple[Path, ...],
+    repository: Path | None,
+    public_key: Path | None,
+    *,
+    strict: bool,
+    as_json: bool,
+) -> None:
     """Check policy FILEs against the schema, and for what looks wrong.
 
     Every finding has its file, line and column. Exit codes: 0 no errors; 1 errors; 2 wrong usage.
@@ -62,12 +72,13 @@ def check(files: tuple[Path, ...], repository: Path | None, *, strict: bool, as_
     Example:
       livewarden policy check policies/*.yaml
       livewarden policy check new.yaml --strict --repository model_repository
+      livewarden policy check policies/default.yaml --public-key policy.pub
     """  # noqa: D301 - the \b is click's mark for "do not wrap"
     # Here and not above, so that --help answers at once.
     from rich.console import Console
 
     unsupported = _list_unsupported(repository)
-    found = {file: _find_faults(file, unsupported) for file in files}
+    found = {file: _find_faults(file, unsupported, public_key) for file in files}
     if as_json:
         click.echo(json.dumps({str(file): findings for file, findings in found.items()}, indent=2))
     else:
@@ -91,13 +102,18 @@ def _list_unsupported(repository: Path | None) -> tuple[str, ...]:
         raise click.UsageError(str(error)) from None
 
 
-def _find_faults(file: Path, unsupported: Sequence[str]) -> list[dict[str, Any]]:
-    """Find what is wrong with one file: that it cannot be loaded, or what lint says of it."""
+def _find_faults(
+    file: Path, unsupported: Sequence[str], public_key: Path | None
+) -> list[dict[str, Any]]:
+    """Find what is wrong with one file: that it cannot be used, or what lint says of it."""
     from livewarden_ensemble.errors import PolicyInvalid
     from livewarden_ensemble.policy import lint, load_policy
+    from livewarden_ensemble.signature import verify_policy_signature
 
     try:
         loaded = load_policy(file)
+        if public_key is not None:
+            verify_policy_signature(loaded, public_key)
     except PolicyInvalid as error:
         return [_read_fault(line, file) for line in str(error).splitlines()]
     now_ms = round(time.time() * 1e3)

@@ -40,21 +40,24 @@ class DecodeLimits:
 
     Pixels are counted over all images of an animation. WebP has its own count because its decoder
     holds 16 bytes a pixel, JPEG 8 and PNG 4 at most. `max_png_bytes` is what the pixels of a PNG
-    inflate to, about 5 ns each; a 4K picture with alpha fits. `max_scan_pixels` is
-    pixels times scans of a JPEG, about 1 ns each: small files can repeat a scan thousands of times.
+    inflate to, about 6 ns each; `max_png_pixels` of 8 bits a channel fit all the same, so that a
+    screenshot in 4K with alpha is seen. `max_scan_pixels` is pixels times scans of a JPEG, about
+    1 ns each: small files can repeat a scan thousands of times.
     """
 
     max_bytes: int = MAX_FRAME_BYTES
     max_side: int = 8192
     max_pixels: int = 25_000_000
-    max_webp_pixels: int = 12_000_000
-    max_png_bytes: int = 34_000_000
+    max_webp_pixels: int = 11_000_000
+    max_png_bytes: int = 26_000_000
+    max_png_pixels: int = 3840 * 2160
     max_images: int = 1024
     max_scans: int = 64
     max_scan_pixels: int = 250_000_000
 
 
 DEFAULT_LIMITS: Final = DecodeLimits()
+_RGBA_BITS: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +118,8 @@ def _exceeds(header: ImageHeader, limits: DecodeLimits) -> bool:
     pixels = header.width * header.height
     most = limits.max_webp_pixels if header.format == "WEBP" else limits.max_pixels
     if header.format == "PNG":
-        most = min(most, limits.max_png_bytes * 8 // header.pixel_bits)
+        few = limits.max_png_pixels if header.pixel_bits <= _RGBA_BITS else 0
+        most = min(most, max(few, limits.max_png_bytes * 8 // header.pixel_bits))
     return (
         max(header.width, header.height) > limits.max_side
         or header.images > limits.max_images

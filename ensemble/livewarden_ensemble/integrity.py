@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from livewarden_client.wire import LABELS, LEAVES, MODERATION, TAXONOMY_VERSION, WIRE_VERSION
 from livewarden_ensemble.bundle import POINTER, read_pointer
 from livewarden_ensemble.errors import BundleInvalid
-from livewarden_ensemble.signature import SIGNATURE, verify_signature
+from livewarden_ensemble.signature import SIGNATURE, verify_bundle_signature
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -138,7 +138,7 @@ def check_bundle(folder: Path, public_key: Path | None = None) -> dict[str, Any]
         raise BundleInvalid(f"{folder}: there is no such bundle")
     manifest = read_manifest(folder)
     if public_key is not None:
-        verify_signature(folder, public_key)
+        verify_bundle_signature(folder, public_key)
     check_files(folder, manifest)
     check_contract(folder, manifest)
     return manifest

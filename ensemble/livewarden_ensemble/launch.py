@@ -16,6 +16,7 @@ from livewarden_client.wire import LEAVES
 from livewarden_ensemble.answer_cache import CACHE_VARIABLE
 from livewarden_ensemble.errors import ServerFailed
 from livewarden_ensemble.keeper import SHARED_MEMORY
+from livewarden_ensemble.policy_watcher import POLICY_KEY_VARIABLE
 from livewarden_ensemble.routing import SERVER_KEY_VARIABLE, derive_server_key
 
 if TYPE_CHECKING:
@@ -134,9 +135,10 @@ class Launch:
 
     `secret` opens the restricted endpoints to whoever sends it as the header `livewarden-admin`
     (gRPC: `triton-grpc-protocol-livewarden-admin`). With `public_key` only bundles that it signed
-    are served. `shared_memory_key` lets callers register system shared memory, if they send it as
-    the header `triton-grpc-protocol-livewarden-shared-memory`; without it nobody can. `cache_mib`
-    bounds what each pipeline remembers of its encoders: 0 nothing, None what the environment says.
+    are served; with `policy_key` only policies that it signed decide. `shared_memory_key` lets
+    callers register system shared memory, if they send it as the header
+    `triton-grpc-protocol-livewarden-shared-memory`; without it nobody can. `cache_mib` bounds what
+    each pipeline remembers of its encoders: 0 nothing, None what the environment says.
     """
 
     repository: Path
@@ -144,6 +146,7 @@ class Launch:
     ports: Ports
     policy: Path | None = None
     public_key: Path | None = None
+    policy_key: Path | None = None
     model_config_name: str | None = None
     log_level: LogLevel = "warning"
     shared_memory_key: str | None = field(default=None, repr=False)
@@ -250,6 +253,8 @@ class Launch:
             environment[CACHE_VARIABLE] = str(self.cache_mib)
         if self.policy is not None:
             environment["LIVEWARDEN_POLICY"] = str(self.policy)
+        if self.policy_key is not None:
+            environment[POLICY_KEY_VARIABLE] = str(self.policy_key)
         if not {"LIVEWARDEN_STATE_KEYS", "LIVEWARDEN_STATE_KEYS_FILE"} & environment.keys():
             # All instances must share a key, and all servers that one stream may reach.
             environment["LIVEWARDEN_STATE_KEYS"] = self.state_keys

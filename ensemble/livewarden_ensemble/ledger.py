@@ -24,6 +24,12 @@ from livewarden_ensemble.pipeline import Outcome
 from livewarden_ensemble.recording import record_outcome
 
 
+def name_host(environment: Mapping[str, str]) -> str:
+    """The machine's name, and after a dash the replica's where there are several on it."""
+    replica = environment.get("LIVEWARDEN_REPLICA")
+    return f"{socket.gethostname()}-{replica}" if replica else socket.gethostname()
+
+
 class Ledger:
     """Keeps batches of verdicts; without an audit log and records folder, it keeps nothing."""
 
@@ -43,9 +49,7 @@ class Ledger:
 
         Raises AuditInvalid where a folder or key cannot be used.
         """
-        # Replicas on one machine are writers of their own.
-        host = f"{socket.gethostname()}-{environment.get('LIVEWARDEN_REPLICA', '')}".rstrip("-")
-        writer = name_writer(host, instance)
+        writer = name_writer(name_host(environment), instance)
         log = keys = records = None
         if folder := environment.get("LIVEWARDEN_AUDIT"):
             keys = read_audit_keys(environment)

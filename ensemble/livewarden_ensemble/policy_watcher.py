@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from livewarden_ensemble.errors import PolicyInvalid
 from livewarden_ensemble.policy import load_policy
+from livewarden_ensemble.signature import locate_signature, verify_policy_signature
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
     from livewarden_ensemble.policy import Policy
 
+# Names the public key (PEM) that policies must be signed by.
+POLICY_KEY_VARIABLE: Final = "LIVEWARDEN_POLICY_KEY"
 INTERVAL_S: Final = 0.5
 _FRESH_NS: Final = 2_000_000_000
 
@@ -29,29 +32,32 @@ class PolicyWatcher:
     cannot be used is refused, through `on_refused`, and the last good policy stays; it is tried
     again at every look, because what it lacks may come in a file that nobody watches yet.
     `on_mended` is told when the file on disk can be used again, changed or not. `reloads` and
-    `refusals` count since the start; `is_stale` says that the file on disk does not decide.
+    `refusals` count since the start; `is_stale` says that the file on disk does not decide. With
+    `public_key` (PEM) a policy that it did not sign cannot be used.
     """
 
     def __init__(
         self,
         path: Path,
         *,
+        public_key: Path | None = None,
         interval: float = INTERVAL_S,
         on_reloaded: Callable[[Policy], None] = lambda _policy: None,
         on_refused: Callable[[PolicyInvalid], None] = lambda _error: None,
         on_mended: Callable[[], None] = lambda: None,
     ) -> None:
-        self.policy = load_policy(path)
+        self._path = path
+        self._public_key = public_key
+        self.policy = self._load()
         self.reloads = 0
         self.refusals = 0
         self.is_stale = False
-        self._path = path
         self._interval = interval
         self._on_reloaded = on_reloaded
         self._on_refused = on_refused
         self._on_mended = on_mended
         self._refused = ""
-        self._seen = _look(self.policy.files, {})
+        self._seen = _look(self._list_files(self.policy), {})
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="policy-watcher", daemon=True)
 
@@ -67,12 +73,12 @@ class PolicyWatcher:
 
     def check(self) -> bool:
         """Look at the files once; whether there is a new policy."""
-        seen = _look(self.policy.files, self._seen)
+        seen = _look(self._list_files(self.policy), self._seen)
         if seen == self._seen and not self.is_stale:
             return False
         self._seen = seen
         try:
-            policy = load_policy(self._path)
+            policy = self._load()
         except PolicyInvalid as error:
             self.is_stale = True
             if str(error) != self._refused:
@@ -86,15 +92,24 @@ class PolicyWatcher:
         changed = policy.digest != self.policy.digest
         # Files that are new to the policy are looked at for the first time; those that `seen` has
         # keep that look, so that one which changed while it was read is read again.
-        self._seen = _look(policy.files, {}) | {
-            path: look for path, look in seen.items() if path in policy.files
-        }
+        files = self._list_files(policy)
+        self._seen = _look(files, {}) | {path: seen[path] for path in files if path in seen}
         if changed:
             # One assignment: a batch that is under way ends with the policy that it began with.
             self.policy = policy
             self.reloads += 1
             self._on_reloaded(policy)
         return changed
+
+    def _load(self) -> Policy:
+        policy = load_policy(self._path)
+        if self._public_key is not None:
+            verify_policy_signature(policy, self._public_key)
+        return policy
+
+    def _list_files(self, policy: Policy) -> list[Path]:
+        signature = [] if self._public_key is None else [locate_signature(self._path)]
+        return [*policy.files, *signature]
 
     def _run(self) -> None:
         while not self._stopped.wait(self._interval):

@@ -37,11 +37,12 @@ class Server:
     `model_config_name` picks `configs/<name>.pbtxt` (the target); `tritonserver` is another binary
     than the wheel's; `log_file` keeps the log, which else goes with the server; `canary` replaces
     the clip that proves readiness; `tell` hears of each change, in another thread.
-    `require_signature` is a public key (PEM): bundles that it did not sign are refused.
-    `shared_memory` is a file with a key: callers of this machine who send it may hand over decoded
-    frames in system shared memory; nobody may otherwise. `health_port` is where load balancers ask
-    (health.py); None for nowhere. `replica` tells this server from others on the same machine, and
-    `state_keys` ("id:hex") is what they share, so that a stream may go from one to the other.
+    `require_signature` is a public key (PEM): bundles that it did not sign are refused;
+    `policy_key` is the same for the policy, at the start and whenever it changes. `shared_memory`
+    is a file with a key: callers of this machine who send it may hand over decoded frames in system
+    shared memory; nobody may otherwise. `health_port` is where load balancers ask (health.py); None
+    for nowhere. `replica` tells this server from others on the same machine, and `state_keys`
+    ("id:hex") is what they share, so that a stream may go from one to the other.
 
     Raises ServerFailed where a port is in use, a path is wrong, or there is no tritonserver;
     nothing has been started then. Before each start of tritonserver, every file of the bundles that
@@ -65,6 +66,7 @@ class Server:
         timing: Timing | None = None,
         tell: Callable[[Notice], None] | None = None,
         require_signature: str | Path | None = None,
+        policy_key: str | Path | None = None,
         shared_memory: str | Path | None = None,
         health_port: int | None = None,
         state_keys: str | None = None,
@@ -78,6 +80,7 @@ class Server:
             ports=choose_ports(host, Ports(grpc_port, http_port, metrics_port)),
             policy=_find_file(policy, "policy file"),
             public_key=_find_file(require_signature, "public key"),
+            policy_key=_find_file(policy_key, "policies' public key"),
             model_config_name=model_config_name,
             log_level=log_level,
             shared_memory_key=_read_key(shared_memory),

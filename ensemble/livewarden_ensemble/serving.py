@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import json
 import os
-import platform
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -30,10 +29,10 @@ from livewarden_ensemble.errors import (
 )
 from livewarden_ensemble.leaf import OpenVinoExecutor
 from livewarden_ensemble.leaf_call import Arrays, LeafCall
-from livewarden_ensemble.ledger import Ledger
+from livewarden_ensemble.ledger import Ledger, name_host
 from livewarden_ensemble.pipeline import Outcome, Pipeline
 from livewarden_ensemble.policy import Policy, locate_policy
-from livewarden_ensemble.policy_watcher import PolicyWatcher
+from livewarden_ensemble.policy_watcher import POLICY_KEY_VARIABLE, PolicyWatcher
 from livewarden_ensemble.routing import SERVER_KEY_VARIABLE, Answer, Router, is_server_key
 from livewarden_ensemble.shadow import (
     CLIPS,
@@ -62,6 +61,7 @@ class ModerationPipeline:
         self._metrics = _Metrics()
         self._watcher = PolicyWatcher(
             Path(os.environ.get("LIVEWARDEN_POLICY") or locate_policy(folder.parent)),
+            public_key=Path(key) if (key := os.environ.get(POLICY_KEY_VARIABLE)) else None,
             on_reloaded=self._report_reloaded,
             on_refused=self._report_refused,
             on_mended=self._report_mended,
@@ -69,7 +69,7 @@ class ModerationPipeline:
         self._ledger = Ledger.open(os.environ, args["model_instance_name"])
         if self._ledger.damage:
             self._logger.log_error(self._ledger.damage)
-        self._server = f"{platform.node()}/{args['model_instance_name']}"
+        self._server = f"{name_host(os.environ)}/{args['model_instance_name']}"
         self._keys = read_keys(os.environ)
         self._calls = ThreadPoolExecutor(_CALL_THREADS, "leaf-call")
         self._decoders = ThreadPoolExecutor(os.cpu_count() or 1, "decode")
@@ -283,13 +283,23 @@ class _Metrics:
 
 
 def _read_request(request: Any) -> list[RawClip]:
-    """The clips of one request, one per row of its batch axis."""
-    tensors = {t.name: pb.get_input_tensor_by_name(request, t.name) for t in MODERATION.inputs}
-    frames, rgb, texts = (
-        None if tensors[name] is None else tensors[name].as_numpy()
-        for name in ("frames", "frames_rgb", "texts")
+    """The clips of one request, one per row of its batch axis.
+
+    Triton counts inputs and does not ask which, and lets shapes through that overflow its batch
+    size. Such a request is one clip that is refused: an exception would take its batch with it.
+    """
+    given = {t: pb.get_input_tensor_by_name(request, t.name) for t in MODERATION.inputs}
+    found = {t: None if tensor is None else tensor.as_numpy() for t, tensor in given.items()}
+    arrays = {t: array for t, array in found.items() if array is not None}
+    fits = all(
+        array.ndim == 1 + len(t.dims) and len(array) == len(next(iter(arrays.values())))
+        for t, array in arrays.items()
     )
-    context = tensors["context"].as_numpy()
+    frames, rgb, texts, context = (
+        arrays.get(MODERATION.input(name)) for name in ("frames", "frames_rgb", "texts", "context")
+    )
+    if context is None or not fits:
+        return [RawClip(context=b"")]
     return [
         RawClip(
             context=context[row, 0],

@@ -4,6 +4,7 @@ import io
 import struct
 import zlib
 
+import image_file
 import numpy as np
 import pytest
 import simplejpeg
@@ -342,8 +343,27 @@ def test_png_counts_what_it_inflates_to(mode, size):
     """The budget of a PNG is its bytes once inflated, so that deep pixels count for more."""
     data = save(Image.new(mode, (60, 40)), "PNG")
     enough = 60 * 40 * size // 8
-    assert decode_frame(data, DecodeLimits(max_png_bytes=enough)).state is FrameState.OK
-    assert decode_frame(data, DecodeLimits(max_png_bytes=enough - 1)).state is FrameState.TOO_LARGE
+    for most, state in ((enough, FrameState.OK), (enough - 1, FrameState.TOO_LARGE)):
+        limits = DecodeLimits(max_png_bytes=most, max_png_pixels=0)
+        assert decode_frame(data, limits).state is state
+
+
+@pytest.mark.parametrize(
+    ("depth", "colour", "state"),
+    [(8, 6, FrameState.OK), (8, 2, FrameState.OK), (16, 6, FrameState.TOO_LARGE)],
+)
+def test_png_of_few_pixels_needs_no_budget(depth, colour, state):
+    """As many pixels of 8 bits a channel as a screen has are seen, whatever they inflate to."""
+    data = image_file.png(60, 40, depth, colour)
+    limits = DecodeLimits(max_png_bytes=1, max_png_pixels=2400)
+    assert decode_frame(data, limits).state is state
+    fewer = DecodeLimits(max_png_bytes=1, max_png_pixels=2399)
+    assert decode_frame(data, fewer).state is FrameState.TOO_LARGE
+
+
+def test_screenshot_in_4k_is_seen():
+    """A picture of 3840 x 2160 with alpha, which is what screens are saved as, is no bomb."""
+    assert decode_frame(image_file.png(3840, 2160, 8, 6)).state is FrameState.OK
 
 
 @pytest.mark.parametrize("kind", ["PNG", "WEBP"])

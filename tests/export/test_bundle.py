@@ -2,13 +2,11 @@ import hashlib
 import json
 
 import pytest
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
 from livewarden_ensemble.errors import BundleInvalid
-from livewarden_ensemble.signature import SIGNATURE, sign_bundle, verify_signature
+from livewarden_ensemble.signature import SIGNATURE, sign_bundle, verify_bundle_signature
 from livewarden_export.bundle import (
     MANIFEST,
     SBOM,
@@ -160,41 +158,20 @@ def test_manifest_says_where_it_was_made(tmp_path):
     assert manifest["cpu"]["cores"] >= 1
 
 
-@pytest.fixture(scope="module")
-def keys(tmp_path_factory):
-    """Two private keys with their public keys."""
-    folder = tmp_path_factory.mktemp("keys")
-    for name in ("release", "other"):
-        key = ec.generate_private_key(ec.SECP256R1())
-        (folder / f"{name}.key").write_bytes(
-            key.private_bytes(
-                serialization.Encoding.PEM,
-                serialization.PrivateFormat.PKCS8,
-                serialization.NoEncryption(),
-            )
-        )
-        (folder / f"{name}.pub").write_bytes(
-            key.public_key().public_bytes(
-                serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-            )
-        )
-    return folder
-
-
 def test_signature_holds_for_one_key_and_one_content(tmp_path, keys):
     """Signed by our key it passes; unsigned, by another key, or with a manifest edited it fails."""
     bundle = _make_bundle(tmp_path)
     with pytest.raises(BundleInvalid, match=r"signature\.json: is missing"):
-        verify_signature(bundle.folder, keys / "release.pub")
+        verify_bundle_signature(bundle.folder, keys / "release.pub")
     sign_bundle(bundle.folder, keys / "release.key")
     verify_bundle(bundle)
-    verify_signature(bundle.folder, keys / "release.pub")
+    verify_bundle_signature(bundle.folder, keys / "release.pub")
     with pytest.raises(BundleInvalid, match=r"signature\.json: is no signature of this bundle"):
-        verify_signature(bundle.folder, keys / "other.pub")
+        verify_bundle_signature(bundle.folder, keys / "other.pub")
     path = bundle.folder / MANIFEST
     path.write_text(path.read_text().replace('"key": "k"', '"key": "x"'))
     with pytest.raises(BundleInvalid, match=r"manifest\.json"):
-        verify_signature(bundle.folder, keys / "release.pub")
+        verify_bundle_signature(bundle.folder, keys / "release.pub")
 
 
 @pytest.mark.parametrize("content", ["", "{}", "not json", '{"dsseEnvelope": {}}'])
@@ -203,7 +180,7 @@ def test_broken_signature_is_refused(tmp_path, keys, content):
     bundle = _make_bundle(tmp_path)
     (bundle.folder / SIGNATURE).write_text(content)
     with pytest.raises(BundleInvalid, match="is no signature"):
-        verify_signature(bundle.folder, keys / "release.pub")
+        verify_bundle_signature(bundle.folder, keys / "release.pub")
 
 
 def test_unusable_key_is_named(tmp_path, keys):

@@ -10,6 +10,7 @@ Needs the extra `fuzz`.
 from __future__ import annotations
 
 import argparse
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import Final
 HERE: Final = Path(__file__).parent
 NAMES: Final = ("decode", "image_header", "text", "context", "policy", "state_token")
 MOST_BYTES: Final = {"text": 20_000, "policy": 4_000}
+_RUNS: Final = re.compile(r"^stat::number_of_executed_units: (\d+)$", re.MULTILINE)
 HANG_S: Final = 5  # a second on an idle machine, instrumented
 
 
@@ -31,8 +33,8 @@ def fuzz_one(name: str, arguments: list[str]) -> None:
     atheris.Fuzz()
 
 
-def start(name: str, seconds: int, learnt: Path) -> int:
-    """Fuzz one target in a process of its own; gives its status."""
+def start(name: str, seconds: int, learnt: Path) -> tuple[int, int]:
+    """Fuzz one target in a process of its own; gives its status, and how often it ran."""
     crashes = HERE / "crashes" / name
     for folder in (learnt, crashes):
         folder.mkdir(parents=True, exist_ok=True)
@@ -51,7 +53,8 @@ def start(name: str, seconds: int, learnt: Path) -> int:
     lines = done.stderr.splitlines()
     for line in lines if done.returncode else lines[-6:]:
         print(f"{name}: {line}")
-    return done.returncode
+    runs = _RUNS.search(done.stderr)
+    return done.returncode, int(runs[1]) if runs else 0
 
 
 def main() -> int:
@@ -69,7 +72,7 @@ def main() -> int:
     failed = [
         name
         for name in options.target or NAMES
-        if start(name, options.seconds, options.corpus / name)
+        if start(name, options.seconds, options.corpus / name)[0]
     ]
     if failed:
         print(f"failed: {', '.join(failed)}; see {HERE / 'crashes'}")

@@ -27,7 +27,11 @@ if TYPE_CHECKING:
 
 # Smaller than in service, so that a fuzzer spends its time on paths and not on pixels.
 LIMITS: Final = DecodeLimits(
-    max_pixels=300_000, max_webp_pixels=300_000, max_png_bytes=1_200_000, max_images=20
+    max_pixels=300_000,
+    max_webp_pixels=300_000,
+    max_png_bytes=1_200_000,
+    max_png_pixels=0,
+    max_images=20,
 )
 KEYS: Final = state_token.parse_keys("fuzz:" + "5a" * 32)
 STREAM: Final = "stream"

@@ -14,6 +14,8 @@ from livewarden_ensemble.clip import RawClip
 from livewarden_ensemble.pipeline import Pipeline
 
 ORIENTATION = 0x0112
+# Between two files of one picture, no score may move by more.
+LIMIT = 0.02
 PICTURES = {
     "astronaut": Image.fromarray(skimage.data.astronaut()).resize((640, 480)),
     "coffee": Image.fromarray(skimage.data.coffee()),
@@ -61,17 +63,24 @@ def write(image: Image.Image) -> dict[str, bytes]:
     }
 
 
-@pytest.mark.parametrize("name", PICTURES)
-def test_same_picture_same_verdict(local_pipeline: Pipeline, repository: Path, name: str) -> None:
-    """Against the plain file, no score moves by more than 0.02, and the decision stays."""
-    assert repository.exists()
+def compare(pipeline: Pipeline, name: str) -> float:
+    """The most that a score moves between files of one picture; each is whole, the action stays."""
     files = write(PICTURES[name])
-    outcomes = local_pipeline.moderate([RawClip(b"{}", [data]) for data in files.values()])
+    outcomes = pipeline.moderate([RawClip(b"{}", [data]) for data in files.values()])
     by_file = dict(zip(files, outcomes, strict=True))
+    moved = 0.0
     for file, outcome in by_file.items():
         plain = by_file["grey png" if "grey" in file else "png"]
         assert outcome.verdict is not None
         assert plain.verdict is not None
         assert outcome.verdict.coverage.frames.states == {}, file
         assert outcome.verdict.action == plain.verdict.action, file
-        np.testing.assert_allclose(outcome.scores, plain.scores, atol=0.02, err_msg=file)
+        moved = max(moved, float(np.abs(outcome.scores - plain.scores).max()))
+    return moved
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_same_picture_same_verdict(local_pipeline: Pipeline, repository: Path, name: str) -> None:
+    """Against the plain file, no score moves by more than 0.02, and the decision stays."""
+    assert repository.exists()
+    assert compare(local_pipeline, name) <= LIMIT

@@ -9,7 +9,10 @@ import pytest
 
 from livewarden_client import Client, Clip, Text
 from livewarden_client.verdict import Verdict
+from livewarden_ensemble.errors import ServerFailed
+from livewarden_ensemble.policy import load_policy
 from livewarden_ensemble.server import Server
+from livewarden_ensemble.signature import sign_policy
 
 pytestmark = pytest.mark.integration
 ROOT = Path(__file__).parents[2]
@@ -77,3 +80,37 @@ def test_a_policy_is_picked_up_refused_and_mended(server: Server, path: Path) ->
         forged = ask(client, 2, first.state[:-4] + "AAAA")
         assert "state.refused:forged" in forged.flags
         assert forged.action != "allow"
+
+
+def test_a_server_decides_by_signed_policies_only(repository: Path, path: Path, keys: Path) -> None:
+    """At the start and when the file changes: unsigned, changed and of another key are refused."""
+    good = path.read_text()
+    ports = {"grpc_port": 0, "http_port": 0, "metrics_port": 0}
+    settings = {**ports, "policy": path, "policy_key": keys / "release.pub"}
+    with pytest.raises(ServerFailed, match=r"policy\.yaml\.signature\.json: is missing"):
+        Server(repository, **settings).__enter__()
+    sign_policy(load_policy(path), keys / "other.key")
+    with pytest.raises(ServerFailed, match=r"is no signature of this policy"):
+        Server(repository, **settings).__enter__()
+    sign_policy(load_policy(path), keys / "release.key")
+    path.write_text(good.replace("# ", "#!", 1))  # one bit
+    with pytest.raises(ServerFailed, match=r"policy\.yaml: changed since it was signed"):
+        Server(repository, **settings).__enter__()
+    path.write_text(good)
+    with (
+        Server(repository, **settings) as server,
+        Client(server.grpc_url, timeout=30, on_failure="raise") as client,
+    ):
+        wait_for(client, "2")
+        path.write_text(good.replace('version: "2"', 'version: "3"'))
+        time.sleep(LIMIT_S)
+        assert ask(client).provenance.policy.version == "2"
+        assert read_metric(server, "livewarden_policy_refusals_total") >= 1
+        assert read_metric(server, "livewarden_policy_stale") >= 1
+        sign_policy(load_policy(path), keys / "other.key")
+        time.sleep(LIMIT_S)
+        assert ask(client).provenance.policy.version == "2"
+        sign_policy(load_policy(path), keys / "release.key")
+        wait_for(client, "3")
+        assert read_metric(server, "livewarden_policy_stale") == 0
+        assert server.restarts == 0

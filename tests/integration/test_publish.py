@@ -20,8 +20,6 @@ from typing import Self
 import numpy as np
 import onnx
 import pytest
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from onnx import numpy_helper
 
 from livewarden_client import Client, Clip, Text
@@ -355,20 +353,11 @@ def kill_after(seconds: float, repository: Path, bundle: Bundle) -> None:
         process.send_signal(signal.SIGKILL)
 
 
-def test_server_refuses_what_was_changed_or_not_signed(
-    own_repository: Path, tmp_path: Path
-) -> None:
+def test_server_refuses_what_was_changed_or_not_signed(own_repository: Path, keys: Path) -> None:
     """Nothing is loaded; the error names the file, or how to sign."""
-    key = ec.generate_private_key(ec.SECP256R1()).public_key()
-    public = tmp_path / "release.pub"
-    public.write_bytes(
-        key.public_bytes(
-            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-        )
-    )
     with (
         pytest.raises(ServerFailed, match=r"signature\.json: is missing.*bundle sign"),
-        serve(own_repository, require_signature=public),
+        serve(own_repository, require_signature=keys / "release.pub"),
     ):
         pass
     weights = own_repository / "text_encoder/1/model.bin"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import threading
 import time
 import urllib.request
@@ -102,9 +103,10 @@ def test_loss_of_a_replica_costs_no_call(client: Client, replicas: Replicas) -> 
 
 
 def test_both_replicas_answer(client: Client, replicas: Replicas) -> None:
-    """Calls are spread; each replica has answered some."""
-    for _ in range(20):
-        client.moderate(CLIP, 20)
+    """Calls are spread; each replica has answered some, and a verdict says which one did."""
+    named = {client.moderate(CLIP, 20).provenance.server for _ in range(20)}
+    host = socket.gethostname()
+    assert {name.partition("/")[0] for name in named} == {f"{host}-0", f"{host}-1"}
     for server in replicas.servers:
         with urllib.request.urlopen(server.metrics_url) as answer:
             lines = answer.read().decode().splitlines()

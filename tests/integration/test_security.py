@@ -158,6 +158,23 @@ def test_no_error_names_the_shared_memory(place: Place) -> None:
     assert '"action":"review"' in ask(place, b'{"texts":[{"kind":"chat"}]}', texts=[b"hello"])
 
 
+def test_a_message_of_210_megabytes_leaves_the_server_up(place: Place) -> None:
+    """Triton takes it, having no limit: the frame is refused by its size, before any decoder."""
+    large = np.array([[bytes(210_000_000)]], object)
+    verdict = json.loads(send(place, {"context": np.array([[b"{}"]], object), "frames": large}))
+    assert verdict["action"] == "review"
+    assert verdict["coverage"]["frames"]["states"] == {"too_large": [0]}
+    assert '"action":"allow"' in ask(place, b'{"texts":[{"kind":"chat"}]}', texts=[b"hello"])
+    assert place.server.restarts == 0
+
+
+def test_a_request_without_context_is_refused(place: Place) -> None:
+    """Triton does not miss the input: the caller is told, others in the batch are not harmed."""
+    said = send(place, {"texts": np.array([[b"hello"]], object)})
+    assert "INVALID_ARGUMENT" in said
+    assert "/context" in said
+
+
 def test_only_loopback_is_listened_on(place: Place) -> None:
     """Three ports of tritonserver on 127.0.0.1, and none of any other process."""
     listening = {

@@ -25,13 +25,13 @@ class Content:
     """Everything that a policy searches for; faults are noted with the place that names them.
 
     A file of phrases or hashes has one a line, in UTF-8; empty lines and `#` lines say nothing.
+    `files` maps each that was read to the SHA-256 of what was read.
     """
 
     def __init__(self, policy: FilePath, data: Mapping[str, Any], faults: Faults) -> None:
         self._policy = policy
         self._faults = faults
-        self.files: list[FilePath] = []
-        self.digests: list[bytes] = []
+        self.files: dict[FilePath, str] = {}
         self.blocklists = [
             self._read_list(name, body, ("blocklists", name))
             for name, body in (data.get("blocklists") or {}).items()
@@ -123,10 +123,22 @@ class Content:
         if len(raw) > MAX_FILE_BYTES:
             self._faults.add((*path, "file"), f"{name} is over {MAX_FILE_BYTES} bytes")
             return []
-        self.files.append(file)
-        self.digests.append(hashlib.sha256(raw).digest())
+        # The path as it was named: behind links, names may change with every deployment.
+        digest = hashlib.sha256(raw).hexdigest()
+        note_file(self.files, self._policy.parent / name, digest, (*path, "file"), self._faults)
         lines = ((number, line.strip()) for number, line in enumerate(text.split("\n"), start=1))
         return [(number, line) for number, line in lines if line and not line.startswith("#")]
+
+
+def note_file(
+    files: dict[FilePath, str], file: FilePath, digest: str, path: Path, faults: Faults
+) -> None:
+    """Note in `files` that `file` was read; a fault at `path` where it was read otherwise before.
+
+    Without that, a policy could hold what no check of its files ever sees.
+    """
+    if files.setdefault(file, digest) != digest:
+        faults.add(path, f"{file.name} changed while it was read; it is tried again")
 
 
 def _find_problem(phrase: str) -> str | None:

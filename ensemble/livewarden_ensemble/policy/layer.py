@@ -101,16 +101,17 @@ class EffectivePolicy:
 class Policy:
     """One policy file, checked and ready to decide by.
 
-    `digest` covers the file and every file that it names; `files` are all of them. `shadows` are
-    the policies evaluated beside this one, each with the Unix time in ms at which that ends.
-    `parents` and `aliases` are between labels. `owners` maps each list and bank to its label.
+    `digest` covers the file and every file that it names; `files` maps each of them to the SHA-256
+    of what was read. `shadows` are the policies evaluated beside this one, each with the Unix time
+    in ms at which that ends. `parents` and `aliases` are between labels. `owners` maps each list
+    and bank to its label.
     """
 
     id: str
     version: str
     digest: str
     path: Path
-    files: tuple[Path, ...]
+    files: Mapping[Path, str]
     base: Layer
     layers: Mapping[LayerKind, Mapping[str, Layer]]
     parents: Mapping[str, str]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,7 +11,7 @@ from livewarden_client.wire import LABELS, TAXONOMY_VERSION
 from livewarden_ensemble.errors import PolicyInvalid
 from livewarden_ensemble.policy.blocklist import ListMatcher
 from livewarden_ensemble.policy.check import check_document
-from livewarden_ensemble.policy.content import Content
+from livewarden_ensemble.policy.content import Content, note_file
 from livewarden_ensemble.policy.document import Document
 from livewarden_ensemble.policy.fault import Faults
 from livewarden_ensemble.policy.flatten import flatten_layer
@@ -69,15 +68,19 @@ def _load(path: Path, *, shadows: bool) -> Policy:
     policy = _build(path, raw, document, data, aliases, content, faults)
     _check_order(policy, faults)
     policy = replace(policy, shadows=_load_shadows(document, path, faults, allowed=shadows))
-    faults.check()
     inner = [shadow for shadow, _ in policy.shadows]
+    files = dict(policy.files)
+    for shadow in inner:
+        for file, seen in shadow.files.items():
+            note_file(files, file, seen, ("shadow",), faults)
+    faults.check()
     digest = hashlib.sha256(policy.digest.encode())
     for shadow in inner:
         digest.update(shadow.digest.encode())
     return replace(
         policy,
         digest=f"sha256:{digest.hexdigest()}" if inner else policy.digest,
-        files=tuple(dict.fromkeys(chain(policy.files, *(shadow.files for shadow in inner)))),
+        files=files,
     )
 
 
@@ -105,14 +108,14 @@ def _build(
         for kind, section in SECTIONS.items()
     }
     digest = hashlib.sha256(raw)
-    for part in content.digests:
-        digest.update(part)
+    for part in content.files.values():
+        digest.update(bytes.fromhex(part))
     return Policy(
         id=document.policy.id,
         version=document.policy.version,
         digest=f"sha256:{digest.hexdigest()}",
         path=path,
-        files=(path, *content.files),
+        files={path: hashlib.sha256(raw).hexdigest(), **content.files},
         base=flatten_layer("base", data, (), faults),
         layers=layers,
         parents={

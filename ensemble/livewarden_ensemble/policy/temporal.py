@@ -162,7 +162,7 @@ def judge_label(  # noqa: C901 - six steps in their order, which is the point
 
     loudest = peak if score is None else max(score, peak)
     held = memory.level
-    if ARRIVALS[moment.arrival].falls and whole and score is not None:
+    if ARRIVALS[moment.arrival].falls and whole and score is not None and not math.isnan(score):
         held = min(held, rank_score(loudest, rule.exit))
     if held > asked:
         asked, cause = held, "hold"

@@ -95,6 +95,45 @@ def test_a_score_that_is_no_number_is_reviewed(make_policy: Make, judge: Make) -
     assert decision.reasons[0].code == "hate.score.invalid"
 
 
+@pytest.mark.parametrize("label", LABELS)
+def test_no_label_is_allowed_without_its_score(label: str, judge: Make, policy: Policy) -> None:
+    """Under the policy that ships, NaN for any one label, or an unscored clip, is no `allow`."""
+    assert judge(policy, {label: float("nan")}).action != "allow"
+    assert judge(policy, {label: 0.0}).action == "allow"
+
+
+@pytest.mark.parametrize("part", ["frames", "texts"])
+def test_what_was_not_scored_is_reviewed(
+    part: str, judge: Make, make_coverage: Make, policy: Policy
+) -> None:
+    """A modality that an encoder did not answer for, and a clip without any score, are reviewed."""
+    unscored = make_coverage(**{part: ("unscored",)})
+    assert unscored.degraded
+    assert judge(policy, coverage=unscored).action != "allow"
+    assert judge(policy, coverage=unscored, blind=True).action != "allow"
+    assert judge(policy, blind=True).action != "allow"
+
+
+def test_a_score_that_is_no_number_ends_nothing(
+    make_policy: Make, make_scores: Make, make_coverage: Make, make_context: Make
+) -> None:
+    """A NaN lets no action of the stream fall, and leaves no trace in its memory."""
+    policy = make_policy({"defaults": {"hysteresis": 0.1}})
+    state, actions = FRESH, []
+    for seq, score in enumerate([0.8, float("nan"), 0.8, float("nan"), 0.0]):
+        decision, state = decide(
+            make_scores({"hate": score}),
+            make_coverage(),
+            make_context(seq),
+            state,
+            policy,
+            NOON_MS + 1000 * seq,
+        )
+        actions.append(decision.action)
+        assert all(memory.peak == memory.peak for memory in state.labels.values())
+    assert actions == ["restrict"] * 4 + ["allow"]
+
+
 @given(
     scores=st.lists(SCORES, min_size=14, max_size=14),
     index=st.integers(0, 13),
