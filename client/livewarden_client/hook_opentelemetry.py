@@ -3,8 +3,8 @@
     client = Client(url, hooks=[OpenTelemetryHook()])
 
 Each call is a span of kind CLIENT under the caller's own, each attempt an event of it. The trace
-goes on in the server: `traceparent` travels as gRPC metadata, where a Triton that runs with
-`--trace-config mode=opentelemetry` reads it.
+goes on in the server: `traceparent` travels as gRPC metadata, and a server with `--otlp URL` hangs
+its own spans under it, one per clip, stage and call to a model.
 """
 
 from __future__ import annotations

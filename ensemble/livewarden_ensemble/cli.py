@@ -90,6 +90,20 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     help="What tritonserver logs.",
 )
 @click.option(
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="json: one object per line, with one for each clip that is not allowed.",
+)
+@click.option(
+    "--otlp",
+    metavar="URL",
+    envvar="OTEL_EXPORTER_OTLP_ENDPOINT",
+    show_envvar=True,
+    help="Send traces to this collector (OTLP over HTTP).",
+)
+@click.option(
     "--log-file",
     type=click.Path(dir_okay=False, path_type=Path),
     help="Keep tritonserver's log here; it is cut at 4 MiB, one older file is kept.",
@@ -114,6 +128,7 @@ def serve(
       livewarden serve --host 0.0.0.0 --grpc-port 9001 --policy policies/default.yaml
       livewarden serve --require-signature keys/release.pub --policy-key keys/policy.pub
       livewarden serve --shared-memory /run/livewarden/frames.key
+      livewarden serve --health-port 8003 --otlp http://127.0.0.1:4318 --log-format json
       livewarden serve --replicas 2 --host 0.0.0.0 --health-port 8003 \\
           --tls-certificate server.pem --tls-key server.key --tls-client-ca callers.pem
       livewarden serve --model-config-name tensorrt \\
@@ -131,7 +146,8 @@ def serve(
         raise click.UsageError("TLS is Envoy's part: add --replicas 1 (or more).")
     if tls_client_ca and not tls_certificate:
         raise click.UsageError("--tls-client-ca needs --tls-certificate and --tls-key.")
-    console = Console(stderr=True)
+    # Lines of JSON have standard error to themselves.
+    console = Console(stderr=True, quiet=options["log_format"] == "json")
     stop = threading.Event()
     # Installed before anything is started: a signal at any moment finds it.
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -182,7 +198,8 @@ def _serve_replicas(
         if replicas.health_url:
             console.print(f"  health   {replicas.health_url}/ready", highlight=False)
         for number, server in enumerate(replicas.servers):
-            console.print(f"  metrics  {server.metrics_url} (replica {number})", highlight=False)
+            for url in (server.metrics_url, f"{server.health_url}/metrics"):
+                console.print(f"  metrics  {url} (replica {number})", highlight=False)
         while not stop.is_set() and not replicas.wait_ended(0.2):
             pass
         console.print("Stopping: finishing the requests in flight")
@@ -216,7 +233,8 @@ def _show(console: Console, status: Status, server: Server, notice: Notice) -> N
 
 
 def _describe(server: Server) -> str:
-    health = f"  health   {server.health_url}/ready\n" if server.health_url else ""
+    url = server.health_url
+    health = f"  health   {url}/ready\n           {url}/metrics\n" if url else ""
     return (
         f"Ready\n  gRPC     {server.grpc_url}\n  HTTP     {server.http_url}\n"
         f"  metrics  {server.metrics_url}\n{health}"

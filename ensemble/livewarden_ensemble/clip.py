@@ -22,7 +22,7 @@ from livewarden_ensemble.duplicate import find_stand_ins
 from livewarden_ensemble.errors import MalformedRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -31,12 +31,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, repr=False, eq=False)
 class RawClip:
-    """A clip as it came over the wire. `frames_rgb` is uint8 [T, H, W, 3], instead of `frames`."""
+    """A clip as it came over the wire. `frames_rgb` is uint8 [T, H, W, 3], instead of `frames`.
+
+    `trace` is the caller's trace context: W3C headers, as they came beside the request.
+    """
 
     context: bytes
     frames: Sequence[bytes] = ()
     texts: Sequence[bytes] = ()
     frames_rgb: NDArray[np.uint8] | None = None
+    trace: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def frame_count(self) -> int:

@@ -16,8 +16,10 @@ from livewarden_client.wire import LEAVES
 from livewarden_ensemble.answer_cache import CACHE_VARIABLE
 from livewarden_ensemble.errors import ServerFailed
 from livewarden_ensemble.keeper import SHARED_MEMORY
+from livewarden_ensemble.log_line import CLIPS_VARIABLE
 from livewarden_ensemble.policy_watcher import POLICY_KEY_VARIABLE
 from livewarden_ensemble.routing import SERVER_KEY_VARIABLE, derive_server_key
+from livewarden_ensemble.trace import HEADERS, OTLP_VARIABLE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -138,7 +140,8 @@ class Launch:
     are served; with `policy_key` only policies that it signed decide. `shared_memory_key` lets
     callers register system shared memory, if they send it as the header
     `triton-grpc-protocol-livewarden-shared-memory`; without it nobody can. `cache_mib` bounds what
-    each pipeline remembers of its encoders: 0 nothing, None what the environment says.
+    each pipeline remembers of its encoders: 0 nothing, None what the environment says. `otlp` is
+    the collector of traces (trace.py). With `log_clips` the pipeline logs clips (log_line.py).
     """
 
     repository: Path
@@ -154,6 +157,8 @@ class Launch:
     state_keys: str = field(default_factory=lambda: f"launch:{secrets.token_hex(32)}", repr=False)
     replica: str = ""
     cache_mib: int | None = None
+    otlp: str | None = None
+    log_clips: bool = False
 
     def __post_init__(self) -> None:
         """Raise ServerFailed where the repository holds no model or its memory does not fit."""
@@ -215,6 +220,8 @@ class Launch:
             "grpc-keepalive-timeout": 10_000,
             "grpc-keepalive-permit-without-calls": 1,
             "grpc-http2-min-recv-ping-interval-without-data": 10_000,
+            "grpc-header-forward-pattern": HEADERS,
+            "http-header-forward-pattern": HEADERS,
             "exit-timeout-secs": EXIT_TIMEOUT_S,
             "log-info": str(level >= LOG_LEVELS.index("info")).lower(),
             "log-warning": str(level >= LOG_LEVELS.index("warning")).lower(),
@@ -247,6 +254,10 @@ class Launch:
             "LIVEWARDEN_GRPC": self.locate(self.ports.grpc),
             SERVER_KEY_VARIABLE: derive_server_key(self.secret),
         }
+        if self.otlp:
+            environment[OTLP_VARIABLE] = self.otlp
+        if self.log_clips:
+            environment[CLIPS_VARIABLE] = "1"
         if self.replica:
             environment["LIVEWARDEN_REPLICA"] = self.replica
         if self.cache_mib is not None:

@@ -22,10 +22,19 @@ Arrays = Mapping[str, NDArray[Any]]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LeafCall:
-    """One batched inference: inputs [N, ...] for `model`, the nonce included."""
+    """One batched inference: inputs [N, ...] for `model`, the nonce included.
+
+    Whoever runs it may note in `span` when it began and ended, in ns of the performance counter.
+    """
 
     model: Model
     inputs: Arrays = field(repr=False)
+    span: list[int] = field(default_factory=list, repr=False)
+
+    @property
+    def rows(self) -> int:
+        """N."""
+        return len(self.inputs[NONCE.name])
 
 
 # Runs calls side by side and answers each in its place: outputs, or the error that took it.
@@ -101,7 +110,7 @@ def join_answers(
     for call, answer in zip(calls, answers, strict=True):
         if call.model is not model:
             continue
-        rows = len(call.inputs[NONCE.name])
+        rows = call.rows
         if isinstance(answer, LivewardenError):
             causes += [name_cause(answer)] * rows
             for tensor in tensors:

@@ -24,6 +24,8 @@ from livewarden_client.wire import (
 )
 from livewarden_ensemble.answer_cache import AnswerCache
 from livewarden_ensemble.clip import ClipWork, RawClip, read_clip
+from livewarden_ensemble.context import Context
+from livewarden_ensemble.course import Course, Visit
 from livewarden_ensemble.coverage import FrameState, TextState
 from livewarden_ensemble.decode import DecodedFrame, decode_frame, fit_frame
 from livewarden_ensemble.encode import encode_clips
@@ -62,7 +64,7 @@ class Outcome:
 
     A clip that was not scored has NaN in `scores`: nothing that was not seen reads as harmless.
     `record` is what was decided on, for whoever wants to replay it; `canary` marks the server's
-    own probes.
+    own probes. `arrived_ms` is the Unix time at which the pipeline took the clip up.
     """
 
     verdict: Verdict | None = None
@@ -70,6 +72,9 @@ class Outcome:
     refusal: MalformedRequest | None = None
     record: Record | None = None
     canary: bool = False
+    course: Course | None = None
+    context: Context | None = None
+    arrived_ms: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,20 +85,6 @@ class Judged:
     coverage: Coverage
     state: str | None
     record: Record
-
-
-@dataclass(slots=True)
-class Stopwatch:
-    """Milliseconds per stage of one batch."""
-
-    laps: dict[str, float] = field(default_factory=dict)
-    _last: float = field(default_factory=time.perf_counter)
-
-    def lap(self, stage: str) -> None:
-        """Book the time since the last lap on `stage`."""
-        now = time.perf_counter()
-        self.laps[stage] = round((now - self._last) * 1e3, 3)
-        self._last = now
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -139,34 +130,37 @@ class Pipeline:
         self._cache = cache or AnswerCache(0)
         self._tokeniser = Tokeniser.from_file(bundle.tokenizer)
         self._pace = Pace()
+        self._course = Course(0)  # of the batch under way
 
     def moderate(self, clips: Sequence[RawClip]) -> list[Outcome]:
         """One outcome per clip, in order."""
-        watch = Stopwatch()
+        self._course = course = Course(len(clips))
         policy, arrived_ms = self.policy, int(self._now_ms())
         reads = [_read_or_refuse(clip) for clip in clips]
         works = [read for read in reads if isinstance(read, ClipWork)]
-        watch.lap("read")
+        course.end_stage()
         begun = self._drop_hopeless(works)
         self._decode(works)
-        watch.lap("decode")
+        course.end_stage()
         self._drop_expired(works)
         tokens = self._tokenise(works)
-        watch.lap("tokenise")
+        course.end_stage()
         encoded = encode_clips(works, tokens, self._ask, self._cache)
-        watch.lap("encode")
+        course.end_stage()
         self._fuse(works, encoded)
-        watch.lap("fuse")
+        course.end_stage()
         judged = [self._decide(work, policy, arrived_ms) for work in works]
-        watch.lap("decide")
-        timings = watch.laps | {"total": round(sum(watch.laps.values()), 3)}
+        course.end_stage()
+        timings = course.measure_stages()
         self._pace.note(begun, timings["total"])
         outcomes = (
-            self._conclude(work, policy, one, timings)
+            self._conclude(work, policy, one, timings, arrived_ms)
             for work, one in zip(works, judged, strict=True)
         )
         return [
-            Outcome(refusal=read) if isinstance(read, MalformedRequest) else next(outcomes)
+            Outcome(refusal=read, course=course)
+            if isinstance(read, MalformedRequest)
+            else next(outcomes)
             for read in reads
         ]
 
@@ -247,11 +241,18 @@ class Pipeline:
 
     def _ask(self, calls: Sequence[LeafCall]) -> list[Arrays | LivewardenError]:
         """Ask leaves, and check each answer; a crossed reply also raises the alarm."""
+        begin = time.perf_counter_ns()
         answers = [
             check_answer(call, answer)
             for call, answer in zip(calls, self._infer(calls), strict=True)
         ]
-        for answer in answers:
+        whole = (begin, time.perf_counter_ns())
+        for call, answer in zip(calls, answers, strict=True):
+            cause = name_cause(answer) if isinstance(answer, LivewardenError) else ""
+            begin_ns, end_ns = call.span or whole
+            stage = self._course.stage
+            visit = Visit(call.model.name, stage, call.rows, begin_ns, end_ns, cause)
+            self._course.visits.append(visit)
             if isinstance(answer, CrossedReply):
                 self._on_crossed(answer)
         return answers
@@ -292,7 +293,12 @@ class Pipeline:
         return Judged(decision, coverage, token, record)
 
     def _conclude(
-        self, work: ClipWork, policy: Policy, judged: Judged, timings: dict[str, float]
+        self,
+        work: ClipWork,
+        policy: Policy,
+        judged: Judged,
+        timings: dict[str, float],
+        arrived_ms: float,
     ) -> Outcome:
         decision = judged.decision
         context = work.context
@@ -331,6 +337,9 @@ class Pipeline:
             unscored if work.scores is None else work.scores.joint,
             record=judged.record,
             canary=context.options.canary and self._is_own(context.options.server_key),
+            course=self._course,
+            context=context,
+            arrived_ms=arrived_ms,
         )
 
 

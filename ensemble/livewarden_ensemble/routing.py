@@ -117,8 +117,8 @@ class Router:
     """Sends each clip of a batch through the pipeline of its bundle.
 
     `make` builds a pipeline; `tell` hears of a pointer that cannot be used, once per pointer: the
-    routes before it stay. `key` lets clips name their bundle. The constructor raises BundleInvalid
-    where there are no routes before it.
+    routes before it stay. `key` lets clips name their bundle; `show` hears of each pointer that is
+    taken over. The constructor raises BundleInvalid where there are no routes before it.
     """
 
     def __init__(
@@ -127,8 +127,10 @@ class Router:
         make: Callable[[Bundle], Moderator],
         tell: Callable[[str], None],
         key: str = "",
+        show: Callable[[Pointer], None] = lambda _pointer: None,
     ) -> None:
         self._folder = folder
+        self._show = show
         self._key = key
         self._make = make
         self._tell = tell
@@ -170,6 +172,7 @@ class Router:
                 known = (release, self._make(load_bundle(self._folder, release)))
             pipelines[release.bundle] = known
         self._pipelines = pipelines
+        self._show(pointer)
         return pointer
 
     def _look(self) -> tuple[int, int, int] | None:

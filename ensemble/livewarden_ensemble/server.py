@@ -6,8 +6,9 @@ with Server("model_repository", grpc_port=0) as server:
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final, Literal, Self
 
 from livewarden_ensemble.admin import Record, write_record
 from livewarden_ensemble.canary import Canary, ModerationCanary
@@ -17,8 +18,10 @@ from livewarden_ensemble.health import Health
 from livewarden_ensemble.installation import find_installation
 from livewarden_ensemble.integrity import check_repository
 from livewarden_ensemble.launch import Launch, LogLevel, Ports, choose_ports, explain_bind, read_key
+from livewarden_ensemble.log_line import format_line, format_notice
 from livewarden_ensemble.process import ServerProcess
 from livewarden_ensemble.routing import derive_server_key
+from livewarden_ensemble.server_metric import ServerMetrics
 from livewarden_ensemble.serverlog import ServerLog
 from livewarden_ensemble.supervisor import Notice, Phase, Supervisor
 from livewarden_ensemble.vitals import Timing
@@ -26,6 +29,8 @@ from livewarden_ensemble.vitals import Timing
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
+
+LogFormat = Literal["text", "json"]
 
 _ENDED: Final = frozenset({Phase.STOPPED, Phase.FAILED})
 
@@ -41,8 +46,10 @@ class Server:
     `policy_key` is the same for the policy, at the start and whenever it changes. `shared_memory`
     is a file with a key: callers of this machine who send it may hand over decoded frames in system
     shared memory; nobody may otherwise. `health_port` is where load balancers ask (health.py); None
-    for nowhere. `replica` tells this server from others on the same machine, and `state_keys`
-    ("id:hex") is what they share, so that a stream may go from one to the other.
+    for nowhere. `otlp` is the URL of a collector of traces (trace.py). With `log_format` "json" the
+    log is lines of JSON, clips among them, on standard error where there is no `log_file`.
+    `replica` tells this server from others on the same machine, and `state_keys` ("id:hex") is what
+    they share, so that a stream may go from one to the other. `cache_mib` is the launch's.
 
     Raises ServerFailed where a port is in use, a path is wrong, or there is no tritonserver;
     nothing has been started then. Before each start of tritonserver, every file of the bundles that
@@ -72,6 +79,8 @@ class Server:
         state_keys: str | None = None,
         replica: str = "",
         cache_mib: int | None = None,
+        otlp: str | None = None,
+        log_format: LogFormat = "text",
     ) -> None:
         self._installation = find_installation(Path(tritonserver) if tritonserver else None)
         self._launch = Launch(
@@ -86,20 +95,26 @@ class Server:
             shared_memory_key=_read_key(shared_memory),
             replica=replica,
             cache_mib=cache_mib,
+            otlp=otlp,
+            log_clips=log_format == "json",
             **({"state_keys": state_keys} if state_keys else {}),
         )
+        self._log_format = log_format
         self._log_file = Path(log_file).resolve() if log_file else None
         key = derive_server_key(self._launch.secret)
         self._canary = canary or ModerationCanary(server_key=key)
         self._timing = timing or Timing()
         self._tell = tell or _ignore
+        self._metrics = ServerMetrics()
         self._supervisor: Supervisor | None = None
         # Held from here on, so that a port in use is told before anything starts.
-        self._health = open_health(host, health_port, lambda: self.ready)
+        self._health = open_health(
+            host, health_port, lambda: self.ready, lambda: self._metrics.render(ready=self.ready)
+        )
 
     @property
     def health_url(self) -> str | None:
-        """Address of `/ready` and `/live`; None where nobody asked for it."""
+        """Address of `/ready`, `/live` and `/metrics`; None where nobody asked for it."""
         return f"http://{self._locate(self._health.port)}" if self._health else None
 
     @property
@@ -165,7 +180,7 @@ class Server:
         self._claim = take_claim()
         try:
             self._backends = self._installation.prepare_backends(self._claim.runtime)
-            self._log = ServerLog(self._log_file or self._claim.runtime / "tritonserver.log")
+            self._log = self._open_log(self._claim.runtime)
             self._record = Record(
                 repository=str(self._launch.repository),
                 grpc=self.grpc_url,
@@ -178,7 +193,11 @@ class Server:
             self._claim.release()
             raise
         self._supervisor = Supervisor(
-            self._start_process, self._canary, self.grpc_url, self._timing, self._tell
+            self._start_process,
+            self._metrics.watch(self._canary),
+            self.grpc_url,
+            self._timing,
+            self._hear,
         )
         self._supervisor.start()
         return self
@@ -233,6 +252,20 @@ class Server:
             raise self._supervisor.error
         return phase
 
+    def _open_log(self, runtime: Path) -> ServerLog:
+        file = self._log_file or runtime / "tritonserver.log"
+        if self._log_format == "text":
+            return ServerLog(file)
+        # A file that nobody named goes with the server: then the lines are for whoever collects
+        # what the command writes.
+        return ServerLog(file, format_line, _ignore if self._log_file else _write_line)
+
+    def _hear(self, notice: Notice) -> None:
+        self._metrics.note(notice)
+        if self._log_format == "json":
+            _write_line(format_notice(notice))
+        self._tell(notice)
+
     def _close_health(self) -> None:
         health, self._health = self._health, None
         if health is not None:
@@ -257,12 +290,17 @@ class Server:
         return self._launch.locate(port)
 
 
-def open_health(host: str, port: int | None, is_ready: Callable[[], bool]) -> Health | None:
+def open_health(
+    host: str,
+    port: int | None,
+    is_ready: Callable[[], bool],
+    render: Callable[[], bytes] | None = None,
+) -> Health | None:
     """Answer load balancers on `port`, if there is one. ServerFailed where it cannot be had."""
     if port is None:
         return None
     try:
-        return Health(host, port, is_ready)
+        return Health(host, port, is_ready, render)
     except OSError as error:
         raise ServerFailed(explain_bind(error, host, port, "--health-port")) from None
 
@@ -281,5 +319,11 @@ def _find_file(file: str | Path | None, what: str) -> Path | None:
     return path
 
 
-def _ignore(notice: Notice) -> None:
+def _ignore(_: object) -> None:
     """Tell nobody."""
+
+
+def _write_line(line: str) -> None:
+    # One write, so that lines of several threads do not mix.
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()

@@ -14,7 +14,7 @@ from logging.handlers import RotatingFileHandler
 from typing import IO, TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
 FILE_BYTES: Final = 4 * 1024 * 1024
@@ -53,10 +53,20 @@ def explain_failure(lines: Iterable[str]) -> str:
 
 
 class ServerLog:
-    """The last lines of the running server, and a file of bounded size with all of them."""
+    """The last lines of the running server, and a file of bounded size with all of them.
 
-    def __init__(self, path: Path) -> None:
+    `write` lays out a line of the file, and `echo` is shown it too.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        write: Callable[[str], str] = str,
+        echo: Callable[[str], object] = lambda _line: None,
+    ) -> None:
         self.path = path
+        self._write = write
+        self._echo = echo
         self._lines: deque[str] = deque(maxlen=LINES)
         self._file = _BoundedFile(path, maxBytes=FILE_BYTES, backupCount=1, delay=True)
         self._thread: threading.Thread | None = None
@@ -90,7 +100,9 @@ class ServerLog:
             while raw := stream.readline(_LINE_CHARS):
                 line = raw.decode(errors="replace").rstrip()
                 self._lines.append(line)
-                self._file.emit(makeLogRecord({"msg": line}))
+                written = self._write(line)
+                self._file.emit(makeLogRecord({"msg": written}))
+                self._echo(written)
 
 
 class _BoundedFile(RotatingFileHandler):

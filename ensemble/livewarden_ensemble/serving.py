@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import os
-from collections import Counter
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ import triton_python_backend_utils as pb  # noqa: TID251 - this is the one modul
 
 from livewarden_client.wire import LABELS, LEAVES, MODERATION
 from livewarden_ensemble.answer_cache import AnswerCache, read_cache_limit
-from livewarden_ensemble.bundle import Bundle
+from livewarden_ensemble.bundle import Bundle, Pointer
 from livewarden_ensemble.clip import RawClip
 from livewarden_ensemble.decode import DecodedFrame
 from livewarden_ensemble.errors import (
@@ -30,21 +30,17 @@ from livewarden_ensemble.errors import (
 from livewarden_ensemble.leaf import OpenVinoExecutor
 from livewarden_ensemble.leaf_call import Arrays, LeafCall
 from livewarden_ensemble.ledger import Ledger, name_host
+from livewarden_ensemble.log_line import CLIPS_VARIABLE, describe_clip
+from livewarden_ensemble.meter import Meter
+from livewarden_ensemble.metric import tally_answers, tally_cache, tally_comparison
 from livewarden_ensemble.pipeline import Outcome, Pipeline
 from livewarden_ensemble.policy import Policy, locate_policy
 from livewarden_ensemble.policy_watcher import POLICY_KEY_VARIABLE, PolicyWatcher
 from livewarden_ensemble.routing import SERVER_KEY_VARIABLE, Answer, Router, is_server_key
-from livewarden_ensemble.shadow import (
-    CLIPS,
-    METRICS,
-    SHADOW_ACTIONS,
-    SHADOW_CLIPS,
-    SHADOW_DIFFERENCE,
-    Comparison,
-    Shadow,
-)
+from livewarden_ensemble.shadow import Shadow
 from livewarden_ensemble.state_token import read_keys
 from livewarden_ensemble.stub import announce_stub, dismiss_stub, is_closed
+from livewarden_ensemble.trace import Tracer, read_trace
 
 # One thread per call that can be in flight at once: three encoders, each split in a few.
 _CALL_THREADS: Final = 8
@@ -58,7 +54,7 @@ class ModerationPipeline:
         """Load bundle and policy; Triton reports the model as not ready where this raises."""
         folder = Path(args["model_repository"])
         self._logger = pb.Logger
-        self._metrics = _Metrics()
+        self._meter = Meter(pb.MetricFamily)
         self._watcher = PolicyWatcher(
             Path(os.environ.get("LIVEWARDEN_POLICY") or locate_policy(folder.parent)),
             public_key=Path(key) if (key := os.environ.get(POLICY_KEY_VARIABLE)) else None,
@@ -70,13 +66,20 @@ class ModerationPipeline:
         if self._ledger.damage:
             self._logger.log_error(self._ledger.damage)
         self._server = f"{name_host(os.environ)}/{args['model_instance_name']}"
+        self._tracer = Tracer.open(os.environ, self._server)
+        self._log_clips = bool(os.environ.get(CLIPS_VARIABLE))
         self._keys = read_keys(os.environ)
         self._calls = ThreadPoolExecutor(_CALL_THREADS, "leaf-call")
         self._decoders = ThreadPoolExecutor(os.cpu_count() or 1, "decode")
         self._key = key = os.environ.get(SERVER_KEY_VARIABLE, "")
-        self._router = Router(folder, self._make_pipeline, pb.Logger.log_error, key)
+        self._router = Router(
+            folder, self._make_pipeline, pb.Logger.log_error, key, self._show_bundles
+        )
         url = os.environ.get("LIVEWARDEN_GRPC", _GRPC)
-        self._shadow = Shadow(url, self._metrics.count_shadow, key=key)
+        self._shadow = Shadow(
+            url, lambda comparison: self._meter.push(tally_comparison(comparison)), key=key
+        )
+        self._show_policy(self._watcher.policy)
         self._watcher.start()
         self._progress = announce_stub()
 
@@ -94,7 +97,7 @@ class ModerationPipeline:
             cache=cache,
             is_own=functools.partial(is_server_key, key=self._key),
         )
-        return _Governed(pipeline, self._watcher, cache, self._metrics)
+        return _Governed(pipeline, self._watcher, cache, self._meter)
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
         """One response per request; none may hang, and none begins once the server is closed."""
@@ -108,15 +111,16 @@ class ModerationPipeline:
         """One response per request; an error in one request leaves the others alone."""
         clips: list[RawClip] = []
         spans = []
+        traced = self._tracer is not None or self._log_clips
         for request in requests:
             start = len(clips)
-            clips += _read_request(request)
+            clips += _read_request(request, traced=traced)
             spans.append(slice(start, len(clips)))
         try:
             answers = self._router.moderate(clips)
             outcomes = [answer.outcome for answer in answers]
             held = self._keep(clips, outcomes)
-            self._metrics.count_answers(answers)
+            self._report(clips, answers)
             for clip, answer in zip(clips, answers, strict=True):
                 if answer.shadow is not None:
                     self._shadow.offer(clip, answer.outcome, answer.shadow)
@@ -124,10 +128,24 @@ class ModerationPipeline:
         except Exception as error:  # noqa: BLE001 - the last line of defence: no text may leak
             # The type alone: a message could quote what a caller sent.
             self._logger.log_error(f"pipeline failed: {type(error).__name__}")
+            self._meter.add("livewarden_pipeline_failures_total")
             failed = pb.TritonError(
                 "the pipeline failed; see the server log", pb.TritonError.INTERNAL
             )
             return [pb.InferenceResponse(error=failed) for _ in requests]
+
+    def _report(self, clips: Sequence[RawClip], answers: Sequence[Answer]) -> None:
+        try:
+            self._meter.push(tally_answers(answers))
+            if self._tracer is not None:
+                self._tracer.write(clips, answers)
+            if self._log_clips:
+                for clip, answer in zip(clips, answers, strict=True):
+                    grave, line = describe_clip(answer, clip.trace.get("traceparent", ""))
+                    if line:
+                        (self._logger.log_warn if grave else self._logger.log_info)(line)
+        except Exception as error:  # noqa: BLE001 - no verdict may be lost for a report of it
+            self._logger.log_error(f"metrics, traces or logs failed: {type(error).__name__}")
 
     def _keep(self, clips: Sequence[RawClip], outcomes: Sequence[Outcome]) -> bool:
         """Record the batch; whether its verdicts must be held back, because that failed."""
@@ -135,6 +153,7 @@ class ModerationPipeline:
             self._ledger.keep(clips, outcomes)
         except AuditUnavailable as error:
             self._logger.log_error(str(error))
+            self._meter.add("livewarden_held_batches_total")
             return True
         return False
 
@@ -146,6 +165,8 @@ class ModerationPipeline:
         self._ledger.close()
         self._calls.shutdown(wait=False, cancel_futures=True)
         self._decoders.shutdown(wait=False, cancel_futures=True)
+        if self._tracer is not None:
+            self._tracer.close()
 
     def _map_frames(
         self, decode: Callable[[Any], DecodedFrame], jobs: Iterable[Any]
@@ -168,10 +189,13 @@ class ModerationPipeline:
             requested_output_names=[tensor.name for tensor in call.model.outputs],
             inputs=[pb.Tensor(key, np.ascontiguousarray(v)) for key, v in call.inputs.items()],
         )
+        begin = time.perf_counter_ns()
         try:
             response = request.exec()
         except pb.TritonModelException as error:
             return LeafFailed(name, f"the call failed: {type(error).__name__}")
+        finally:
+            call.span[:] = begin, time.perf_counter_ns()
         if response.has_error():
             return LeafFailed(name, "Triton reports an error")
         # Copies: Triton takes its shared memory back with the response.
@@ -182,17 +206,25 @@ class ModerationPipeline:
         self._logger.log_error(str(error))
 
     def _report_reloaded(self, policy: Policy) -> None:
-        self._metrics.add("livewarden_policy_reloads_total", 1)
+        self._meter.add("livewarden_policy_reloads_total")
+        self._show_policy(policy)
         self._logger.log_info(f"policy {policy.ref} ({policy.digest}) decides from now on")
 
+    def _show_bundles(self, pointer: Pointer) -> None:
+        roles = [(release.bundle, role) for role, release in pointer.list_releases().items()]
+        self._meter.point("livewarden_bundle_info", *roles)
+
+    def _show_policy(self, policy: Policy) -> None:
+        self._meter.point("livewarden_policy_info", (policy.id, policy.version, policy.digest))
+
     def _report_refused(self, error: PolicyInvalid) -> None:
-        self._metrics.add("livewarden_policy_refusals_total", 1)
-        self._metrics.set("livewarden_policy_stale", 1)
+        self._meter.add("livewarden_policy_refusals_total")
+        self._meter.set(1, "livewarden_policy_stale")
         for line in str(error).splitlines():
             self._logger.log_error(f"policy refused, the last good one stays: {line}")
 
     def _report_mended(self) -> None:
-        self._metrics.set("livewarden_policy_stale", 0)
+        self._meter.set(0, "livewarden_policy_stale")
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,92 +234,23 @@ class _Governed:
     pipeline: Pipeline
     watcher: PolicyWatcher
     cache: AnswerCache
-    metrics: _Metrics
+    meter: Meter
 
     def moderate(self, clips: Sequence[RawClip]) -> list[Outcome]:
         """One outcome per clip, in order."""
         self.pipeline.policy = self.watcher.policy
         outcomes = self.pipeline.moderate(clips)
-        self.metrics.count_cached(self.cache.take_counts())
+        self.meter.push(tally_cache(self.cache.take_counts()))
         return outcomes
 
 
-# Name of a metric of the policy's hot reload, to its kind and what it counts.
-_POLICY_METRICS: Final = {
-    "livewarden_policy_reloads_total": ("COUNTER", "Changed policy files that were taken over"),
-    "livewarden_policy_refusals_total": ("COUNTER", "Changed policy files that were refused"),
-    "livewarden_policy_stale": ("GAUGE", "1 while the policy file on disk is refused"),
-}
-
-
-_CACHE_METRICS: Final = {
-    "livewarden_cache_hits_total": ("COUNTER", "Encoder inputs whose answer was kept"),
-    "livewarden_cache_misses_total": ("COUNTER", "Encoder inputs that an encoder was asked about"),
-}
-
-
-class _Metrics:
-    """What the pipeline counts for Prometheus; labels are bundles of the pointer, and actions."""
-
-    def __init__(self) -> None:
-        counters = {name: ("COUNTER", text) for name, text in METRICS.items()}
-        kinds = counters | _POLICY_METRICS | _CACHE_METRICS
-        # A family takes its metrics with it when it is collected.
-        self._families = {
-            name: pb.MetricFamily(name=name, description=text, kind=getattr(pb.MetricFamily, kind))
-            for name, (kind, text) in kinds.items()
-        }
-        self._metrics: dict[tuple[str, ...], Any] = {}
-        for name in _POLICY_METRICS:
-            self._find(name)
-
-    def count_answers(self, answers: Sequence[Answer]) -> None:
-        """Count clips by the bundle that answered."""
-        for (bundle, role), count in Counter((a.bundle, a.role) for a in answers).items():
-            self.add(CLIPS, count, bundle=bundle, role=role)
-
-    def count_cached(self, counts: Mapping[str, tuple[int, int]]) -> None:
-        """Count encoder inputs by whether their answer was kept."""
-        for encoder, (hits, misses) in counts.items():
-            self.add("livewarden_cache_hits_total", hits, encoder=encoder)
-            self.add("livewarden_cache_misses_total", misses, encoder=encoder)
-
-    def count_shadow(self, comparison: Comparison) -> None:
-        """Count what a shadow said."""
-        bundle = comparison.bundle
-        self.add(SHADOW_CLIPS, 1, bundle=bundle, result=comparison.result)
-        if comparison.difference is not None:
-            self.add(SHADOW_DIFFERENCE, comparison.difference, bundle=bundle)
-        if comparison.result == "differs":
-            self.add(
-                SHADOW_ACTIONS,
-                1,
-                bundle=bundle,
-                live=comparison.live_action,
-                shadow=comparison.shadow_action,
-            )
-
-    def add(self, name: str, count: float, **labels: str) -> None:
-        """Add to a counter."""
-        self._find(name, **labels).increment(count)
-
-    def set(self, name: str, value: float) -> None:
-        """Set a gauge."""
-        self._find(name).set(value)
-
-    def _find(self, name: str, **labels: str) -> Any:
-        key = (name, *labels.values())
-        if key not in self._metrics:
-            self._metrics[key] = self._families[name].Metric(labels=labels)
-        return self._metrics[key]
-
-
-def _read_request(request: Any) -> list[RawClip]:
+def _read_request(request: Any, *, traced: bool) -> list[RawClip]:
     """The clips of one request, one per row of its batch axis.
 
     Triton counts inputs and does not ask which, and lets shapes through that overflow its batch
     size. Such a request is one clip that is refused: an exception would take its batch with it.
     """
+    trace = read_trace(request.parameters()) if traced else {}
     given = {t: pb.get_input_tensor_by_name(request, t.name) for t in MODERATION.inputs}
     found = {t: None if tensor is None else tensor.as_numpy() for t, tensor in given.items()}
     arrays = {t: array for t, array in found.items() if array is not None}
@@ -299,13 +262,14 @@ def _read_request(request: Any) -> list[RawClip]:
         arrays.get(MODERATION.input(name)) for name in ("frames", "frames_rgb", "texts", "context")
     )
     if context is None or not fits:
-        return [RawClip(context=b"")]
+        return [RawClip(context=b"", trace=trace)]
     return [
         RawClip(
             context=context[row, 0],
             frames=() if frames is None else frames[row].tolist(),
             texts=() if texts is None else texts[row].tolist(),
             frames_rgb=None if rgb is None else rgb[row],
+            trace=trace,
         )
         for row in range(len(context))
     ]

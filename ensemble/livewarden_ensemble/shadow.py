@@ -21,17 +21,6 @@ if TYPE_CHECKING:
     from livewarden_ensemble.clip import RawClip
     from livewarden_ensemble.pipeline import Outcome
 
-CLIPS: Final = "livewarden_clips_total"
-SHADOW_CLIPS: Final = "livewarden_shadow_clips_total"
-SHADOW_ACTIONS: Final = "livewarden_shadow_actions_total"
-SHADOW_DIFFERENCE: Final = "livewarden_shadow_difference_total"
-METRICS: Final = {
-    CLIPS: "Clips answered, by bundle and its role",
-    SHADOW_CLIPS: "Clips offered to a shadow, by what came of it",
-    SHADOW_ACTIONS: "Clips on which a shadow would have acted otherwise, by both actions",
-    SHADOW_DIFFERENCE: "Sum over the compared clips of the largest difference of a score",
-}
-
 _QUEUE: Final = 16
 # No deadline that could pass: a cancelled request can crash Triton 2.51.
 _TIMEOUT_S: Final = 120.0

@@ -31,12 +31,32 @@ class Phase(StrEnum):
     FAILED = "failed"
 
 
+class Cause(StrEnum):
+    """What ailed a server that was killed."""
+
+    EXIT = "exit"  # tritonserver ended
+    PROCESS = "process"  # a process of it died, or stood still by a signal
+    HANG = "hang"  # work without a step
+    CROSSED = "crossed"  # an answer to another question
+    CANARY = "canary"  # the canary was not answered, or wrongly
+    START = "start"  # it did not come up
+
+
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """A change of phase, and why. Holds no caller's content."""
+    """A change of phase, and why; `cause` where a sick server goes. Holds no caller's content."""
 
     phase: Phase
     detail: str = ""
+    cause: Cause | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ailment:
+    """Why a server must be replaced: the kind, and a sentence for people."""
+
+    cause: Cause
+    detail: str
 
 
 class Process(Protocol):
@@ -135,14 +155,15 @@ class Supervisor:
                 break
             delay = self._backoff.next_delay(time.monotonic())
             # Not ready before it is gone: nobody may be sent to a server that we kill.
-            self._enter(Phase.HEALING, f"{ailment}; next start in {delay:g} s")
+            detail = f"{ailment.detail}; next start in {delay:g} s"
+            self._enter(Phase.HEALING, detail, ailment.cause)
             self._bury()
             if self._stop.wait(delay):
                 break
             self.restarts += 1
         self._enter(Phase.STOPPED)
 
-    def _live(self, generation: int) -> str | None:
+    def _live(self, generation: int) -> Ailment | None:
         """One process, from its start until something ails it; None once it was asked to stop."""
         try:
             self.process = process = self._start(generation)
@@ -157,7 +178,7 @@ class Supervisor:
                 raise ServerFailed(
                     f"Gave up after {self._timing.starts} failed starts in a row; the last: {error}"
                 ) from None
-            return str(error)
+            return Ailment(Cause.START, str(error))
         self._was_ready = True
         self._backoff.note_ready(time.monotonic())
         self.doubted = False
@@ -192,7 +213,7 @@ class Supervisor:
                 raise ServerFailed(f"tritonserver started but is no use: {detail}")
         return False
 
-    def _watch(self, process: Process) -> str | None:
+    def _watch(self, process: Process) -> Ailment | None:
         """Watch a ready server until something ails it, or None where a stop came."""
         vitals = Vitals(self._timing.hung_s)
         looked = time.monotonic()
@@ -202,17 +223,19 @@ class Supervisor:
             # Never more than two looks' worth: when the whole machine sleeps, nothing hangs.
             passed = min(time.monotonic() - looked, 2 * self._timing.look_s)
             looked = time.monotonic()
-            ailment = (
-                process.poll()
-                or vitals.look(process.look())
-                or vitals.follow(process.read_work(), passed)
-            )
-            if ailment is None and pending is not None and pending.done():
+            if detail := process.poll():
+                return Ailment(Cause.EXIT, detail)
+            if detail := vitals.look(process.look()):
+                return Ailment(Cause.PROCESS, detail)
+            works = process.read_work()
+            if detail := vitals.follow(works, passed):
+                crossed = any(work.crossed for work in works.values())
+                return Ailment(Cause.CROSSED if crossed else Cause.HANG, detail)
+            if pending is not None and pending.done():
                 pulse, pending = pending.result(), None
                 self.doubted = pulse.beat is Beat.MISSED
-                ailment = vitals.feel(pulse)
-            if ailment is not None:
-                return ailment
+                if detail := vitals.feel(pulse):
+                    return Ailment(Cause.CANARY, detail)
             if pending is None and time.monotonic() >= due:
                 due = time.monotonic() + self._timing.canary_every_s
                 pending = self._canaries.submit(self._canary, self._url)
@@ -228,8 +251,8 @@ class Supervisor:
         self.error = error
         self._enter(Phase.FAILED, str(error))
 
-    def _enter(self, phase: Phase, detail: str = "") -> None:
+    def _enter(self, phase: Phase, detail: str = "", cause: Cause | None = None) -> None:
         with self._changed:
             self.phase = phase
             self._changed.notify_all()
-        self._tell(Notice(phase, detail))
+        self._tell(Notice(phase, detail, cause))

@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from livewarden_ensemble.admin import Admin, Record, find_servers
 from livewarden_ensemble.bundle import Pointer
 from livewarden_ensemble.errors import ServerFailed
-from livewarden_ensemble.shadow import CLIPS, SHADOW_ACTIONS, SHADOW_CLIPS, SHADOW_DIFFERENCE
+from livewarden_ensemble.metric import CLIPS, SHADOW_ACTIONS, SHADOW_CLIPS, SHADOW_DIFFERENCE
 from livewarden_ensemble.signature import SIGNATURE
 from livewarden_export.bundle import list_bundles
 from livewarden_export.repository import find_pointer

@@ -1,0 +1,159 @@
+"""Traces: a span per clip under the caller's own, one below it per stage and per call to a leaf.
+
+Off unless OTEL_EXPORTER_OTLP_ENDPOINT names a collector that speaks OTLP over HTTP; needs the extra
+[traces]. OpenTelemetry's other variables hold as well, OTEL_TRACES_SAMPLER among them. No attribute
+holds a text or a pixel.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from livewarden_ensemble.errors import ServerFailed
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Span, TracerProvider
+
+    from livewarden_ensemble.clip import RawClip
+    from livewarden_ensemble.course import Course
+    from livewarden_ensemble.pipeline import Outcome
+    from livewarden_ensemble.routing import Answer
+
+OTLP_VARIABLE: Final = "OTEL_EXPORTER_OTLP_ENDPOINT"
+# What tritonserver hands on of a request's headers (RE2, the whole name): W3C trace context.
+HEADERS: Final = "(?i)trace(parent|state)"
+SPAN: Final = "livewarden.clip"
+_LINGER_MS: Final = 1000
+
+
+class Tracer:
+    """Writes the spans of finished batches with `provider`; their times are in the past by then."""
+
+    def __init__(self, provider: TracerProvider) -> None:
+        # Not above: the leaves' processes import this module, and most servers have no collector.
+        from opentelemetry import propagate, trace  # noqa: PLC0415 - see the line above
+        from opentelemetry.trace import propagation  # noqa: PLC0415 - same
+
+        self._provider = provider
+        self._tracer = provider.get_tracer("livewarden_ensemble")
+        self._extract = propagate.extract
+        self._nest = propagation.set_span_in_context
+        self._server, self._client = trace.SpanKind.SERVER, trace.SpanKind.CLIENT
+        self._error = trace.StatusCode.ERROR
+
+    @classmethod
+    def open(cls, environment: Mapping[str, str], server: str) -> Tracer | None:
+        """The tracer that `environment` asks for, if any; `server` tells replicas apart.
+
+        Raises ServerFailed where the extra is not installed.
+        """
+        if not environment.get(OTLP_VARIABLE):
+            return None
+        try:
+            from opentelemetry.exporter.otlp.proto.http.trace_exporter import (  # noqa: PLC0415
+                OTLPSpanExporter,
+            )
+            from opentelemetry.sdk.resources import Resource  # noqa: PLC0415 - as above
+            from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415 - as above
+            from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415 - as above
+        except ModuleNotFoundError as error:
+            raise ServerFailed(
+                f"{OTLP_VARIABLE} is set, but {error.name} is not installed. "
+                "Run: pip install 'livewarden[traces]'"
+            ) from None
+        name = environment.get("OTEL_SERVICE_NAME", "livewarden")
+        facts = {"service.name": name, "service.instance.id": server}
+        provider = TracerProvider(resource=Resource.create(facts))
+        # A thread of its own, and a queue that drops what a slow collector does not take.
+        exporter = OTLPSpanExporter()
+        provider.add_span_processor(BatchSpanProcessor(exporter, schedule_delay_millis=_LINGER_MS))
+        return cls(provider)
+
+    def write(self, clips: Sequence[RawClip], answers: Sequence[Answer]) -> None:
+        """Write the spans of one batch; the server's own canaries have none."""
+        for clip, answer in zip(clips, answers, strict=True):
+            outcome = answer.outcome
+            if outcome.course is not None and not outcome.canary:
+                self._write_clip(clip, answer, outcome, outcome.course)
+
+    def close(self) -> None:
+        """Send what is waiting, and stop."""
+        shutdown = getattr(self._provider, "shutdown", None)
+        if shutdown is not None:
+            shutdown()
+
+    def _write_clip(self, clip: RawClip, answer: Answer, outcome: Outcome, course: Course) -> None:
+        span = self._tracer.start_span(
+            SPAN,
+            context=self._extract(clip.trace),
+            kind=self._server,
+            start_time=course.begin_ns + course.epoch_ns,
+            attributes={
+                "livewarden.bundle": answer.bundle,
+                "livewarden.role": answer.role,
+                "livewarden.batch_clips": course.clips,
+                **_describe(outcome),
+            },
+        )
+        spans = course.list_spans()
+        if outcome.refusal is not None:
+            span.set_status(self._error, "malformed")
+        elif span.is_recording():
+            self._write_stages(span, course, spans)
+        span.end(course.epoch_ns + (spans[-1][2] if spans else course.begin_ns))
+
+    def _write_stages(
+        self, parent: Span, course: Course, spans: Sequence[tuple[str, int, int]]
+    ) -> None:
+        context = self._nest(parent)
+        for stage, begin_ns, end_ns in spans:
+            span = self._tracer.start_span(
+                f"livewarden.{stage}", context=context, start_time=begin_ns + course.epoch_ns
+            )
+            inner = self._nest(span)
+            for visit in course.visits:
+                if visit.stage != stage:
+                    continue
+                call = self._tracer.start_span(
+                    visit.leaf,
+                    context=inner,
+                    kind=self._client,
+                    start_time=visit.begin_ns + course.epoch_ns,
+                    attributes={"livewarden.rows": visit.rows},
+                )
+                if visit.cause:
+                    call.set_status(self._error, visit.cause)
+                call.end(visit.end_ns + course.epoch_ns)
+            span.end(end_ns + course.epoch_ns)
+
+
+def read_trace(parameters: str) -> dict[str, str]:
+    """The trace context among a request's parameters, which Triton gives as JSON."""
+    try:
+        given = json.loads(parameters) if parameters else {}
+    except ValueError:
+        return {}
+    names = ("traceparent", "tracestate")
+    return {
+        name.lower(): value
+        for name, value in given.items()
+        if name.lower() in names and isinstance(value, str)
+    }
+
+
+def _describe(outcome: Outcome) -> dict[str, Any]:
+    verdict = outcome.verdict
+    if verdict is None:
+        return {}
+    return {
+        "livewarden.request_id": verdict.request_id,
+        "livewarden.clip_seq": verdict.clip_seq,
+        "livewarden.action": verdict.action,
+        "livewarden.label": verdict.label or "",
+        "livewarden.degraded": verdict.coverage.degraded,
+        "livewarden.frames": verdict.coverage.frames.sent,
+        "livewarden.texts": verdict.coverage.texts.sent,
+        "livewarden.policy": f"{verdict.provenance.policy.id}@{verdict.provenance.policy.version}",
+    }
