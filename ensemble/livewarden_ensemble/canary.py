@@ -27,6 +27,8 @@ _RPC_TIMEOUT_S: Final = 120.0
 _STATISTICS_TIMEOUT_S: Final = 2.0
 # What a full queue answers: the server is well and says no.
 _REFUSALS: Final = ("Exceeds maximum queue size", "Request timeout expired")
+# What a whole batch of Triton 2.51 gets for one malformed request in it, the canary included.
+_SPOILT: Final = "incomplete string data"
 # What gRPC itself says when the connection is not there, or breaks.
 _BROKEN: Final = ("failed to connect", "Socket closed", "Connection re", "recvmsg:", "GOAWAY")
 _TEXT: Final = b"good evening everybody"
@@ -129,6 +131,8 @@ def judge_error(status: str, message: str) -> Pulse:
         return Pulse(Beat.BUSY, "its queue is full")
     if any(sign in message for sign in _BROKEN):
         return Pulse(Beat.ABSENT, "the connection is refused or broken")
+    if _SPOILT in message:
+        return Pulse(Beat.MISSED, "a malformed request spoilt the canary's batch")
     # The rest of the message is the stack of a model that raised.
     first = message.partition("\n")[0]
     return Pulse(Beat.SICK, f"the canary failed with {status or 'an error'}: {first}")

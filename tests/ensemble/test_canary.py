@@ -73,6 +73,7 @@ def test_what_is_no_verdict_is_sick(tensor: object):
     [
         ("StatusCode.UNAVAILABLE", "[m] Exceeds maximum queue size", Beat.BUSY),
         ("StatusCode.UNAVAILABLE", "Request timeout expired", Beat.BUSY),
+        ("StatusCode.INVALID_ARGUMENT", "incomplete string data for input", Beat.MISSED),
         ("StatusCode.UNAVAILABLE", "failed to connect to all addresses", Beat.ABSENT),
         ("StatusCode.UNAVAILABLE", "Socket closed", Beat.ABSENT),
         ("StatusCode.INTERNAL", "Stub process 'x' is not healthy.", Beat.SICK),
