@@ -116,6 +116,7 @@ PANELS: Final = (
             f'(rate(nv_inference_count{{model!="moderation"}}[{RATE}])) '
             f"/ sum by (model) (rate(nv_inference_exec_count[{RATE}]))",
         },
+        about="Of the pipeline, clips; of a leaf, rows: frames or windows of text.",
     ),
     Panel(
         "Frames and texts not scored as sent",

@@ -36,7 +36,9 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     "--metrics-port", type=_PORT, default=8002, show_default=True, help="0: any free one."
 )
 @click.option(
-    "--health-port", type=_PORT, help="Answer GET /ready and /live for load balancers here."
+    "--health-port",
+    type=_PORT,
+    help="Answer GET /ready, /live and /metrics here: for load balancers and Prometheus.",
 )
 @click.option(
     "--replicas",

@@ -50,7 +50,7 @@ class ServerMetrics:
             registry=self._registry,
         )
         for phase in Phase:
-            self._phase.labels(phase).set(0)
+            self._phase.labels(phase).set(phase is Phase.STARTING)
         for cause in Cause:
             self._restarts.labels(cause)
         for beat in Beat:

@@ -244,6 +244,7 @@ def test_a_tally_adds_what_is_not_whole():
 def test_the_supervisor_tells_its_restarts_and_phase():
     """What ailed the server is counted by cause, one phase is 1, and every series is there."""
     metrics = ServerMetrics()
+    assert b'livewarden_server_phase{phase="starting"} 1.0' in metrics.render(ready=False)
     metrics.note(Notice(Phase.READY))
     metrics.note(Notice(Phase.HEALING, "a secret detail", Cause.HANG))
     canary = metrics.watch(lambda _url: Pulse(Beat.MISSED, "late"))
