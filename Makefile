@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup export demo serve test faults faults-long check format perf bench corpus fuzz \
+.PHONY: help setup export demo serve test faults faults-long scale check format perf bench corpus fuzz \
   audit pin clean
 
 help: ## this list
@@ -40,6 +40,9 @@ faults: export ## the scorecard's short form, into docs/reliability.md; under 5 
 faults-long: export ## the scorecard's long form: about 4 hours
 	@LIVEWARDEN_FAULTS=long LIVEWARDEN_FAULTS_REPORT=docs/reliability.md \
 	  $(BIN)/python -m pytest -m faults --timeout 9000 tests/faults
+
+scale: export ## two replicas on machines of their own (network namespaces: needs root), and what goes wrong there
+	@$(BIN)/python -m pytest -s tests/scale
 
 check: setup ## lint, types, and generated files that must be up to date
 	$(BIN)/ruff check .

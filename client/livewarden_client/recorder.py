@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import threading
 from collections import deque
 from concurrent.futures import Future
@@ -24,17 +25,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from livewarden_client import errors
+from livewarden_client.clip import Clip, Text
 from livewarden_client.errors import FarSideFailed, InvalidRequest, ModerationError, ServerError
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+    import numpy as np
+    from numpy.typing import NDArray
+
     from livewarden_client.request import Request
     from livewarden_client.transport import Transport
 
 FORMAT: Final = "livewarden.exchange/v1"
-_FILE: Final = "exchanges.jsonl"
+EXCHANGES: Final = "exchanges.jsonl"
 _MEDIA: Final = "media"
+_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 _OF_ONE_CALL: Final = frozenset({"nonce", "request_id", "deadline_ms"})
 
 
@@ -51,7 +57,7 @@ class RecordingTransport:
         self._lock = threading.Lock()
         try:
             (self._path / _MEDIA).mkdir(parents=True)
-            (self._path / _FILE).touch(exist_ok=False)
+            (self._path / EXCHANGES).touch(exist_ok=False)
         except FileExistsError:
             raise InvalidRequest(
                 f"path: {self._path.name!r} exists already; remove it, or name a new folder", "path"
@@ -105,7 +111,7 @@ class RecordingTransport:
                 file = self._path / _MEDIA / digest
                 if not file.exists():
                     file.write_bytes(content)
-            with (self._path / _FILE).open("a", encoding="utf-8") as file_:
+            with (self._path / EXCHANGES).open("a", encoding="utf-8") as file_:
                 file_.write(line)
 
 
@@ -213,15 +219,19 @@ def _make_error(described: dict[str, Any]) -> ModerationError:
 
 def _load(path: Path) -> list[dict[str, Any]]:
     try:
-        lines = (path / _FILE).read_text("utf-8").splitlines()
+        lines = (path / EXCHANGES).read_text("utf-8").splitlines()
     except OSError:
         raise InvalidRequest(
-            f"path: {path.name!r} is no recording; it would hold {_FILE}", "path"
+            f"path: {path.name!r} is no recording; it would hold {EXCHANGES}", "path"
         ) from None
-    return [_parse(line, f"{path.name}/{_FILE}:{number}") for number, line in enumerate(lines, 1)]
+    return [
+        parse_exchange(line, f"{path.name}/{EXCHANGES}:{number}")
+        for number, line in enumerate(lines, 1)
+    ]
 
 
-def _parse(line: str, place: str) -> dict[str, Any]:
+def parse_exchange(line: str | bytes, place: str) -> dict[str, Any]:
+    """Parse one line of a recording; raises InvalidRequest, which names `place`."""
     try:
         exchange = json.loads(line)
     except ValueError:
@@ -229,6 +239,46 @@ def _parse(line: str, place: str) -> dict[str, Any]:
     if not isinstance(exchange, dict) or exchange.get("format") != FORMAT:
         raise InvalidRequest(f"path: {place} is no exchange of the format {FORMAT!r}", "path")
     return exchange
+
+
+def load_clip(exchange: dict[str, Any], path: Path) -> Clip:
+    """Make the clip of an exchange in the recording `path` again, as its caller made it.
+
+    Raises OSError where its media cannot be read, InvalidRequest where it is no clip.
+    """
+    request = exchange["request"]
+    context = dict(request["context"])
+    pixels = request["frames_rgb"]
+    media = path / _MEDIA
+    try:
+        infos = context.pop("texts", [{}] * len(request["texts"]))
+        texts = [
+            Text(text=text.encode("utf-8", "surrogateescape"), **info)
+            for text, info in zip(request["texts"], infos, strict=True)
+        ]
+        return Clip(
+            frames=[_read_media(media, digest) for digest in request["frames"]],
+            frames_rgb=None if pixels is None else _read_pixels(media, pixels),
+            texts=texts,
+            **context,
+        )
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        if isinstance(error, InvalidRequest):
+            raise
+        # The cause is left out: a message may quote the text.
+        raise InvalidRequest(f"the exchange holds no clip ({type(error).__name__})") from None
+
+
+def _read_media(media: Path, digest: str) -> bytes:
+    if not _DIGEST.fullmatch(digest):
+        raise InvalidRequest("a frame is named by no SHA-256", "frames")
+    return (media / digest).read_bytes()
+
+
+def _read_pixels(media: Path, pixels: dict[str, Any]) -> NDArray[np.uint8]:
+    import numpy as np  # here: importing the client loads no array library
+
+    return np.frombuffer(_read_media(media, pixels["media"]), np.uint8).reshape(pixels["shape"])
 
 
 def _hash(content: bytes) -> str:

@@ -26,6 +26,8 @@ _METHODS: Final = (
 )
 _TYPE: Final = "type.googleapis.com/envoy.extensions."
 _RESOURCE_EXHAUSTED: Final = "8"  # gRPC's number
+# TCP_USER_TIMEOUT: while bytes are under way, the kernel sends no keepalive probes.
+_UNACKNOWLEDGED: Final = {"level": 6, "name": 18, "int_value": 5000, "state": "STATE_PREBIND"}
 _ADMIN_HEADER: Final = "triton-grpc-protocol-livewarden-admin"
 
 
@@ -51,10 +53,11 @@ class Front:
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """The ports of one replica on the loopback: gRPC, and its truthful readiness."""
+    """Where one replica is: its ports for gRPC, and for its truthful readiness."""
 
     grpc: int
     health: int
+    host: str = "127.0.0.1"
 
 
 def build_config(front: Front, backends: Sequence[Backend]) -> dict[str, Any]:
@@ -203,6 +206,16 @@ def _build_cluster(front: Front, backends: Sequence[Backend]) -> dict[str, Any]:
         "lb_policy": "LEAST_REQUEST",
         "connect_timeout": "0.5s",
         "per_connection_buffer_limit_bytes": front.max_message_bytes,
+        "upstream_connection_options": {
+            # A machine that is gone answers nothing, not even with a reset: five seconds, and what
+            # was on its way there is sent again. The kernel answers for a process that is slow.
+            "tcp_keepalive": {
+                "keepalive_time": 2,
+                "keepalive_interval": 1,
+                "keepalive_probes": 3,
+            }
+        },
+        "upstream_bind_config": {"socket_options": [_UNACKNOWLEDGED]},
         "typed_extension_protocol_options": {
             "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
                 "@type": f"{_TYPE}upstreams.http.v3.HttpProtocolOptions",
@@ -256,7 +269,7 @@ def _build_cluster(front: Front, backends: Sequence[Backend]) -> dict[str, Any]:
 def _build_endpoint(backend: Backend) -> dict[str, Any]:
     return {
         "endpoint": {
-            "address": _locate("127.0.0.1", backend.grpc),
+            "address": _locate(backend.host, backend.grpc),
             "health_check_config": {"port_value": backend.health},
         }
     }

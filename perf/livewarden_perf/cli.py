@@ -12,6 +12,7 @@ from rich.console import Console
 
 from livewarden_perf.cli_baselines import baselines
 from livewarden_perf.cli_bench import bench
+from livewarden_perf.cli_capacity import capacity
 from livewarden_perf.cli_compare import compare
 from livewarden_perf.cli_inspect import growth, memory, overload, profile
 from livewarden_perf.cli_load import load, run, slo
@@ -44,7 +45,19 @@ def perf() -> None:
     """  # noqa: D301 - the \b is click's mark for "do not wrap"
 
 
-for _command in (baselines, run, load, slo, compare, profile, overload, growth, memory, bench):
+for _command in (
+    baselines,
+    run,
+    load,
+    slo,
+    compare,
+    profile,
+    overload,
+    growth,
+    memory,
+    bench,
+    capacity,
+):
     perf.add_command(_command)
 
 

@@ -5,6 +5,8 @@ PerfError
 ├── AnalyzerFailed     perf_analyzer gave no figures
 ├── VideoMissing       the video that clips are cut from is not installed
 ├── ScheduleInvalid    a recorded schedule, or a mix of clips, cannot be read
+├── NodeInvalid        a table of nodes, or the report of a measured one, cannot be read
+├── CapacityImpossible no number of such nodes meets the objective
 ├── BaselineFailed     a server to compare with could not be installed, started or asked
 └── MeasurementInvalid figures could be had, but they would not mean what they say
 
@@ -32,6 +34,14 @@ class AnalyzerFailed(PerfError):
 
 class ScheduleInvalid(PerfError):
     """A recorded schedule or a mix of clips breaks its form; the message names the place."""
+
+
+class NodeInvalid(PerfError):
+    """A file that describes nodes breaks its form; the message names the field."""
+
+
+class CapacityImpossible(PerfError):
+    """No number of the nodes meets the objective, or nobody has measured one."""
 
 
 class BaselineFailed(PerfError):

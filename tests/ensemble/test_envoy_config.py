@@ -94,3 +94,15 @@ def test_plain_front_has_no_tls():
 def test_admin_is_a_file_of_the_servers_user():
     """Envoy's own commands are on no port."""
     assert build()["admin"] == {"address": {"pipe": {"path": "/run/admin", "mode": 0o600}}}
+
+
+def test_replicas_may_be_on_other_machines():
+    """Each is asked at its own address; one that is gone without a word is noticed in seconds."""
+    backend = Backend(grpc=1, health=2, host="10.0.0.7")
+    config = build_config(Front("127.0.0.1", 8001, Path("/run/admin")), [backend])
+    [cluster] = config["static_resources"]["clusters"]
+    [endpoint] = cluster["load_assignment"]["endpoints"][0]["lb_endpoints"]
+    assert endpoint["endpoint"]["address"]["socket_address"]["address"] == "10.0.0.7"
+    probes = cluster["upstream_connection_options"]["tcp_keepalive"]
+    seconds = probes["keepalive_time"] + probes["keepalive_interval"] * probes["keepalive_probes"]
+    assert seconds <= 5

@@ -18,9 +18,8 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
-import onnx
 import pytest
-from onnx import numpy_helper
+from bundle_variant import make_repository, make_variant
 
 from livewarden_client import Client, Clip, Text
 from livewarden_client.wire import FUSION_CLASSIFIER, LEAVES, MODERATION
@@ -36,7 +35,6 @@ from livewarden_ensemble.server import Server
 from livewarden_export.bundle import (
     LEAVES_FOLDER,
     MANIFEST,
-    ONNX_FILE,
     OPENVINO_FOLDER,
     SBOM,
     Bundle,
@@ -44,17 +42,14 @@ from livewarden_export.bundle import (
     seal_bundle,
     stage_bundle,
 )
-from livewarden_export.openvino import convert_onnx
 from livewarden_export.publish import put_live, roll_back, share_streams
 from livewarden_export.repository import find_pointer
 from livewarden_export.status import describe_service
-from livewarden_export.triton_config import write_configs
 
 # ruff: noqa: T201 - the figures are what these tests are for
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
 ROOT = Path(__file__).parents[2]
-TEXT_BIAS = "text_out.bias"  # of the fusion head: what every text's logits begin with
 TEXT = "you are worthless, nobody wants you here"
 CYCLES = 20
 
@@ -66,28 +61,6 @@ def bundles(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> list[
     first = read_bundle(live.folder)
     folder = tmp_path_factory.mktemp("bundles")
     return [first, *(make_variant(first, folder, shift) for shift in (1.0, 2.0))]
-
-
-def make_variant(bundle: Bundle, bundles: Path, shift: float) -> Bundle:
-    """The same encoders, linked, with another fusion head, through the exporter's own steps."""
-    fusion = f"{LEAVES_FOLDER}/{FUSION_CLASSIFIER.name}"
-    apart = {MANIFEST, SBOM}
-    with stage_bundle(bundles) as staged:
-        for path in bundle.folder.rglob("*"):
-            name = path.relative_to(bundle.folder).as_posix()
-            if path.is_file() and name not in apart and not name.startswith(fusion):
-                (staged / name).parent.mkdir(parents=True, exist_ok=True)
-                os.link(path, staged / name)
-        graph = onnx.load(bundle.folder / fusion / ONNX_FILE)
-        [bias] = [t for t in graph.graph.initializer if t.name == TEXT_BIAS]
-        bias.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(bias) - shift, bias.name))
-        (staged / fusion).mkdir()
-        onnx.save(graph, staged / fusion / ONNX_FILE)
-        convert_onnx(
-            staged / fusion / ONNX_FILE, FUSION_CLASSIFIER, staged / fusion / OPENVINO_FOLDER, "f32"
-        )
-        facts = {k: v for k, v in bundle.manifest.items() if k not in {"files", "digest"}}
-        return seal_bundle(staged, {**facts, "key": f"shift {shift}"})
 
 
 def make_unusable(bundle: Bundle, bundles: Path) -> Bundle:
@@ -102,19 +75,6 @@ def make_unusable(bundle: Bundle, bundles: Path) -> Bundle:
         (staged / graph).write_text("<net/>")
         facts = {k: v for k, v in bundle.manifest.items() if k not in {"files", "digest"}}
         return seal_bundle(staged, facts)
-
-
-def make_repository(folder: Path) -> Path:
-    """A repository of its own with nothing live, as a checkout has it."""
-    repository = folder / "model_repository"
-    repository.mkdir()
-    write_configs(repository)
-    shutil.copytree(
-        ROOT / "model_repository/moderation/1",
-        repository / "moderation/1",
-        ignore=shutil.ignore_patterns("__pycache__"),
-    )
-    return repository
 
 
 @pytest.fixture(scope="module")

@@ -74,7 +74,7 @@ def load_dataset(folder: Path) -> Dataset:
     except OSError as error:
         raise DatasetInvalid(f"{file}: cannot be read ({error.strerror})") from None
     clips = tuple(
-        _parse_clip(f"{file}:{number}", line, folder)
+        parse_clip(f"{file}:{number}", line, folder)
         for number, line in enumerate(lines, 1)
         if line.strip()
     )
@@ -99,7 +99,8 @@ def draw_split(group: str) -> Split:
     return "validation" if point < sum(_SHARES) else "test"
 
 
-def _parse_clip(where: str, line: str, folder: Path) -> Clip:
+def parse_clip(where: str, line: str, folder: Path) -> Clip:
+    """Parse one line of clips.jsonl in `folder`; raises DatasetInvalid, which names `where`."""
     try:
         row = json.loads(line)
     except ValueError:
