@@ -4,8 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup export demo serve test faults faults-long scale check format perf bench corpus fuzz \
-  audit pin clean
+.PHONY: help setup export demo watch serve test faults faults-long scale check format perf bench \
+  corpus fuzz audit pin clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -27,6 +27,12 @@ export: setup ## export the reference models and put them live in model_reposito
 
 demo: export ## a real video clip through the real server, and its verdict
 	@$(BIN)/python examples/demo.py
+
+watch: export ## a recorded stream whose chat turns into a scam, and the report about it
+	@$(BIN)/python examples/watch/video.py examples/watch/stream.mp4
+	@$(BIN)/livewarden watch examples/watch/stream.mp4 --chat examples/watch/chat.jsonl \
+	  --srt examples/watch/speech.srt --compare-policy examples/watch/patient.yaml \
+	  --report examples/watch/report.html
 
 serve: export ## keep the server up on 127.0.0.1:8001 until Ctrl-C
 	@$(BIN)/livewarden serve

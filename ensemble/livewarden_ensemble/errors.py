@@ -9,6 +9,7 @@
     ├── AuditInvalid          audit folder or keys cannot be used    -> the server does not start
     ├── AuditUnavailable      the audit log cannot be written now    -> UNAVAILABLE
     ├── RecordsInvalid        a file of records cannot be read       -> the command ends with 1
+    ├── ScriptInvalid         chat or speech of a recording is off   -> the command ends with 2
     ├── StatementRefused      no statement of reasons can be given   -> the command ends with 2
     └── ServerFailed          tritonserver cannot be started or healed
 
@@ -66,6 +67,10 @@ class AuditUnavailable(LivewardenError):
 
 class RecordsInvalid(LivewardenError):
     """A file of records cannot be read or says too little; the message names file and line."""
+
+
+class ScriptInvalid(LivewardenError):
+    """A chat or subtitle file cannot be used; the message names file and line, never the text."""
 
 
 class StatementRefused(LivewardenError):

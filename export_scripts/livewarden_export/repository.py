@@ -18,15 +18,8 @@ import msgspec
 from livewarden_client.wire import LEAVES, MODELS, MODERATION
 from livewarden_ensemble.bundle import POINTER, Pointer, Release, read_pointer
 from livewarden_ensemble.errors import BundleInvalid
-from livewarden_ensemble.integrity import (
-    COMPILED,
-    LEAVES_FOLDER,
-    MODEL_CODE,
-    MODEL_FILE,
-    check_release,
-    hold_repository,
-    list_served,
-)
+from livewarden_ensemble.integrity import LEAVES_FOLDER, check_release, hold_repository
+from livewarden_ensemble.version_folder import fill_version
 from livewarden_export.bundle import Bundle, sync_path
 from livewarden_export.errors import ExportFailed
 
@@ -85,17 +78,13 @@ def stage_release(bundle: Bundle, repository: Path, pointer: Pointer | None) -> 
     """
     version = str(1 + max(_list_versions(repository, pointer), default=0))
     for leaf in LEAVES:
-        served = list_served(bundle.folder / LEAVES_FOLDER / leaf.name)
         target = repository / leaf.name / version
         staged = target.with_name(f"{_STAGING}{version}")
         shutil.rmtree(staged, ignore_errors=True)
         staged.mkdir()
-        for name, file in served.items():
-            _place_file(file, staged / name)
-        (staged / MODEL_FILE).write_text(MODEL_CODE)
-        (staged / COMPILED).touch()
-        sync_path(staged / MODEL_FILE)
-        sync_path(staged)
+        fill_version(bundle.folder / LEAVES_FOLDER / leaf.name, staged)
+        for path in (*staged.iterdir(), staged):
+            sync_path(path)
         staged.rename(target)
         sync_path(target.parent)
     release = Release(
@@ -117,12 +106,3 @@ def _list_versions(repository: Path, pointer: Pointer | None) -> Iterator[int]:
                 yield int(path.name)
     for release in pointer.list_releases().values() if pointer else ():
         yield from map(int, release.versions.values())
-
-
-def _place_file(source: Path, target: Path) -> None:
-    """Make `target` the file `source`: a hard link, or a copy on another file system."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
-        sync_path(target)

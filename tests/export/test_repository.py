@@ -211,22 +211,22 @@ def test_failure_half_way_leaves_what_was_live(tmp_path, repository, monkeypatch
     one, two = (_make_bundle(tmp_path / "bundles", mark) for mark in ("one", "two"))
     put_live(one, repository)
     before = (repository / "moderation/live.json").read_bytes()
-    place = module._place_file
+    fill = module.fill_version
     calls = []
 
-    def fill_disk(source, target):
-        calls.append(target)
-        if len(calls) == 4:
-            raise OSError(28, "No space left on device", str(target))
-        place(source, target)
+    def fill_disk(leaf, version):
+        calls.append(version)
+        fill(leaf, version)
+        if len(calls) == 2:
+            raise OSError(28, "No space left on device", str(version))
 
-    monkeypatch.setattr(module, "_place_file", fill_disk)
+    monkeypatch.setattr(module, "fill_version", fill_disk)
     with pytest.raises(OSError, match="No space left on device"):
         put_live(two, repository)
     assert (repository / "moderation/live.json").read_bytes() == before
     assert find_orphans(repository) == []
     check_repository(repository)
-    monkeypatch.setattr(module, "_place_file", place)
+    monkeypatch.setattr(module, "fill_version", fill)
     put_live(two, repository)
     assert _read_marks(repository) == {"two"}
 

@@ -102,7 +102,7 @@ def test_page_stands_alone(summary: ReplaySummary, unknown: ReplaySummary) -> No
         assert (checker.faults, checker.open) == ([], [])
         assert checker.count > 50
         assert not re.search(r"https?:|url\(|@import", page)
-        assert "prefers-color-scheme: dark" in page
+        assert "color-scheme: light dark" in page
 
 
 def test_page_and_terminal_show_the_figures(summary: ReplaySummary) -> None:
