@@ -57,6 +57,7 @@ check: setup ## lint, types, and generated files that must be up to date
 	$(BIN)/livewarden export --check-configs
 	$(BIN)/python -m livewarden_ensemble.schema --check
 	$(BIN)/python scripts/unasync.py --check
+	$(BIN)/python scripts/chart.py --check
 	$(BIN)/python scripts/metric_table.py --check
 	$(BIN)/python scripts/dashboard.py --check
 

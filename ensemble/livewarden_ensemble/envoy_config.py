@@ -14,6 +14,7 @@ from typing import Any, Final
 MIB: Final = 1024 * 1024
 MAX_STREAMS: Final = 100
 CLUSTER: Final = "replicas"
+LOOPBACK: Final = "127.0.0.1"
 
 # What callers may ask; models, shared memory, trace and log settings stay behind the front.
 _METHODS: Final = (
@@ -25,6 +26,18 @@ _METHODS: Final = (
     "ServerReady",
 )
 _TYPE: Final = "type.googleapis.com/envoy.extensions."
+_ROUTER: Final = {
+    "name": "envoy.filters.http.router",
+    "typed_config": {"@type": f"{_TYPE}filters.http.router.v3.Router"},
+}
+# A replica that DNS no longer names gets nothing more, healthy or not.
+_DISCOVERY: Final = {
+    "type": "STRICT_DNS",
+    "dns_refresh_rate": "1s",
+    "dns_failure_refresh_rate": {"base_interval": "0.5s", "max_interval": "2s"},
+    "dns_lookup_family": "V4_PREFERRED",
+    "ignore_health_on_host_removal": True,
+}
 _RESOURCE_EXHAUSTED: Final = "8"  # gRPC's number
 # TCP_USER_TIMEOUT: while bytes are under way, the kernel sends no keepalive probes.
 _UNACKNOWLEDGED: Final = {"level": 6, "name": 18, "int_value": 5000, "state": "STATE_PREBIND"}
@@ -42,33 +55,86 @@ class Tls:
 
 @dataclass(frozen=True, slots=True)
 class Front:
-    """Where and how callers are taken; `admin` is the socket file of Envoy's own commands."""
+    """Where and how callers are taken.
+
+    `admin` takes Envoy's own commands: a socket file, or a port of the loopback. `health` is a port
+    that answers `GET /ready`: 200 while at least one replica is ready.
+    """
 
     host: str
     port: int
-    admin: Path
+    admin: Path | int
     tls: Tls | None = None
     max_message_bytes: int = 32 * MIB
+    health: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """Where one replica is: its ports for gRPC, and for its truthful readiness."""
+    """Where one replica is: its ports for gRPC, and for its truthful readiness.
+
+    A `host` that is a name stands for every address that DNS gives for it, asked again and again.
+    """
 
     grpc: int
     health: int
-    host: str = "127.0.0.1"
+    host: str = LOOPBACK
 
 
 def build_config(front: Front, backends: Sequence[Backend]) -> dict[str, Any]:
     """Envoy's whole configuration."""
+    listeners = [_build_listener(front)]
+    if front.health is not None:
+        listeners.append(_build_health(front.host, front.health))
     return {
-        "admin": {"address": {"pipe": {"path": str(front.admin), "mode": 0o600}}},
+        "admin": {"address": _build_admin(front.admin)},
         "static_resources": {
-            "listeners": [_build_listener(front)],
+            "listeners": listeners,
             "clusters": [_build_cluster(front, backends)],
         },
         "overload_manager": _build_overload(),
+    }
+
+
+def _build_admin(admin: Path | int) -> dict[str, Any]:
+    if isinstance(admin, int):
+        return _locate(LOOPBACK, admin)
+    return {"pipe": {"path": str(admin), "mode": 0o600}}
+
+
+def _build_health(host: str, port: int) -> dict[str, Any]:
+    check = {
+        "@type": f"{_TYPE}filters.http.health_check.v3.HealthCheck",
+        "pass_through_mode": False,
+        "cluster_min_healthy_percentages": {CLUSTER: {"value": 1}},
+        "headers": [{"name": ":path", "string_match": {"exact": "/ready"}}],
+    }
+    http = {
+        "@type": f"{_TYPE}filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "stat_prefix": "health",
+        "route_config": {
+            "virtual_hosts": [
+                {
+                    "name": "health",
+                    "domains": ["*"],
+                    "routes": [{"match": {"prefix": "/"}, "direct_response": {"status": 404}}],
+                }
+            ]
+        },
+        "http_filters": [
+            {"name": "envoy.filters.http.health_check", "typed_config": check},
+            _ROUTER,
+        ],
+    }
+    chain = {
+        "filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": http}]
+    }
+    # So that a drain closes the callers' port alone, and who asks is told.
+    return {
+        "name": "health",
+        "address": _locate(host, port),
+        "filter_chains": [chain],
+        "drain_type": "MODIFY_ONLY",
     }
 
 
@@ -141,10 +207,7 @@ def _build_http(front: Front) -> dict[str, Any]:
                     "max_request_bytes": front.max_message_bytes,
                 },
             },
-            {
-                "name": "envoy.filters.http.router",
-                "typed_config": {"@type": f"{_TYPE}filters.http.router.v3.Router"},
-            },
+            _ROUTER,
         ],
     }
 
@@ -200,9 +263,10 @@ def _build_retries() -> dict[str, Any]:
 
 
 def _build_cluster(front: Front, backends: Sequence[Backend]) -> dict[str, Any]:
+    named = {backend.host for backend in backends} - {LOOPBACK}
     return {
         "name": CLUSTER,
-        "type": "STATIC",
+        **(_DISCOVERY if named else {"type": "STATIC"}),
         "lb_policy": "LEAST_REQUEST",
         "connect_timeout": "0.5s",
         "per_connection_buffer_limit_bytes": front.max_message_bytes,
