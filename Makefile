@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: help setup export demo watch serve test faults faults-long scale check format perf bench \
-  corpus fuzz audit pin clean
+  corpus fuzz audit docs pin clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -60,6 +60,7 @@ check: setup ## lint, types, and generated files that must be up to date
 	$(BIN)/python scripts/chart.py --check
 	$(BIN)/python scripts/metric_table.py --check
 	$(BIN)/python scripts/dashboard.py --check
+	@$(MAKE) --no-print-directory docs
 
 format: setup ## let ruff lay out and mend what it can
 	$(BIN)/ruff check --fix .
@@ -82,6 +83,9 @@ fuzz: setup ## fuzz each parser of callers' bytes for FUZZ_SECONDS (60); what br
 	@$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[fuzz]'
 	@$(BIN)/python tests/fuzz/fuzz.py --seconds $(FUZZ_SECONDS)
 
+docs: setup ## the documentation site, into site/; a warning is an error
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
+
 pin: setup ## write the versions of this environment into constraints.txt
 	@sed -n '/^#/p' constraints.txt > constraints.new
 	@$(BIN)/python -m pip list --format=freeze | grep -vE '^(livewarden|pip|setuptools)=' \
@@ -89,5 +93,5 @@ pin: setup ## write the versions of this environment into constraints.txt
 	@mv constraints.new constraints.txt
 
 clean: ## remove the environment and everything that was exported
-	rm -rf $(VENV) bundles model_repository/moderation/live.json
+	rm -rf $(VENV) site bundles model_repository/moderation/live.json
 	rm -rf model_repository/*_encoder/[0-9]* model_repository/fusion_classifier/[0-9]*

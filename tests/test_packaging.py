@@ -24,7 +24,7 @@ EXTRAS = {
     "hook_prometheus.py": {"prometheus_client"},
     "video.py": {"av"},
 }
-CLI_MODULES = {"cli.py", "cli_group.py", "cli_moderate.py", "render.py"}
+CLI_MODULES = {"cli.py", "cli_completion.py", "cli_group.py", "cli_moderate.py", "render.py"}
 
 
 def list_modules(code: str) -> set[str]:

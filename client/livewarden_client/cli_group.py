@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib.metadata import entry_points, version
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -22,7 +22,10 @@ EXTRAS: Final[Mapping[str, str]] = {
 
 
 class LazyGroup(click.Group):
-    """A group whose commands are entry points; one that cannot be imported says what it lacks."""
+    """A group whose commands are entry points; one that cannot be imported says what it lacks.
+
+    A file or disk that says no is one line and exit code 1, whichever command meets it.
+    """
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         """List the names of all installed sub-commands."""
@@ -32,6 +35,17 @@ class LazyGroup(click.Group):
         """Load the sub-command `cmd_name`; None where there is no such command."""
         entry = _find_commands().get(cmd_name)
         return None if entry is None else _load_command(entry)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the sub-command."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:  # `| head` has seen enough; click ends quietly
+            raise
+        except OSError as error:
+            if error.filename is None:
+                raise  # no file's: a fault of ours, to be seen whole
+            raise click.ClickException(f"{error.filename}: {error.strerror}") from error
 
 
 def _find_commands() -> dict[str, EntryPoint]:

@@ -11,7 +11,7 @@ from rich.console import Console
 from livewarden_client.client import Client
 from livewarden_client.clip import Clip, Text
 from livewarden_client.connect import DEFAULT_TIMEOUT, DEFAULT_URL
-from livewarden_client.errors import FarSideFailed, Misuse
+from livewarden_client.errors import FarSideFailed, Misuse, Unavailable
 from livewarden_client.render import render_verdict
 from livewarden_client.verdict_json import verdict_to_json
 from livewarden_client.wire import TEXT_KINDS, TextKind
@@ -117,6 +117,8 @@ def moderate(
       livewarden moderate --frames a.jpg b.png --text "chat:hello" --region DE
       livewarden moderate --title "My stream" --json | jq .action
     """  # noqa: D301 - the \b is click's mark for "do not wrap"
+    if not (frames or texts or title):
+        raise click.UsageError("There is nothing to moderate: give --frames, --text or --title.")
     try:
         titles = () if title is None else (Text("title", title),)
         clip = Clip(
@@ -135,7 +137,8 @@ def moderate(
     except Misuse as error:
         raise _Refused(str(error)) from error
     except FarSideFailed as error:
-        raise click.ClickException(f"{url}: {error}") from error
+        remedy = " Start one here: livewarden serve" if isinstance(error, Unavailable) else ""
+        raise click.ClickException(f"{url}: {error}{remedy}") from error
     if as_json:
         click.echo(verdict_to_json(verdict, indent=2))
     else:

@@ -7,7 +7,6 @@ gone has none, because the lock of its claim is free.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import re
@@ -18,9 +17,8 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 import tritonclient.grpc as triton
 
-from livewarden_ensemble.claim import Claim
+from livewarden_ensemble.claim import Claim, list_claims
 from livewarden_ensemble.errors import ServerFailed
-from livewarden_ensemble.keeper import SHARED_MEMORY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -28,7 +26,6 @@ if TYPE_CHECKING:
 
 RECORD: Final = "server.json"
 
-_START: Final = "lw_"
 _LOAD_TIMEOUT_S: Final = 600.0
 _ASK_TIMEOUT_S: Final = 10.0
 _METRICS_TIMEOUT_S: Final = 1.0
@@ -67,29 +64,11 @@ def find_servers(repository: Path) -> list[Record]:
 
 
 def _list_records() -> Iterator[Record]:
-    for path in sorted(SHARED_MEMORY.glob(f"{_START}*.lock")):
-        try:
-            lock = os.open(path, os.O_RDONLY)
-        except OSError:  # just released; another user's
-            continue
-        try:
-            if _is_free(lock):
-                continue
-        finally:
-            os.close(lock)
-        token = path.name.removeprefix(_START).removesuffix(".lock")
+    for token in (token for token, held in list_claims().items() if held):
         try:
             yield msgspec.json.decode((Claim(token, -1).runtime / RECORD).read_bytes(), type=Record)
         except (OSError, msgspec.DecodeError):  # still starting, or already going
             continue
-
-
-def _is_free(lock: int) -> bool:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def count_waiting(record: Record, model: str) -> int:

@@ -88,6 +88,26 @@ def remove_stale() -> None:
             os.close(lock)
 
 
+def list_claims() -> dict[str, bool]:
+    """Whether somebody holds it, for each claim that this user may look at, by its token."""
+    claims = {}
+    for path in sorted(SHARED_MEMORY.glob(f"{_START}*.lock")):
+        try:
+            lock = os.open(path, os.O_RDONLY)
+        except OSError:  # just released; another user's
+            continue
+        try:
+            # Shared, so that two who look do not take each other for the holder.
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            held = False
+        except BlockingIOError:
+            held = True
+        finally:
+            os.close(lock)
+        claims[path.name.removeprefix(_START).removesuffix(".lock")] = held
+    return claims
+
+
 def kill_processes(prefix: str) -> None:
     """Kill every process with `prefix` in its command line: a tritonserver and its stubs.
 

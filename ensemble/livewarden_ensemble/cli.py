@@ -24,7 +24,7 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.command()
 @click.option(
     "--repository",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    type=click.Path(file_okay=False, path_type=Path),
     default="model_repository",
     show_default=True,
     help="Directory of the models.",
@@ -148,6 +148,7 @@ def serve(
         raise click.UsageError("TLS is Envoy's part: add --replicas 1 (or more).")
     if tls_client_ca and not tls_certificate:
         raise click.UsageError("--tls-client-ca needs --tls-certificate and --tls-key.")
+    _check_exported(options["repository"])
     # Lines of JSON have standard error to themselves.
     console = Console(stderr=True, quiet=options["log_format"] == "json")
     stop = threading.Event()
@@ -169,6 +170,25 @@ def serve(
                 server.close()
         except ServerFailed as error:
             raise click.ClickException(str(error)) from None
+
+
+def _check_exported(repository: object) -> None:
+    """Say before anything starts what a new user lacks: the folder, or anything in it to serve."""
+    from livewarden_client.wire import LEAVES, MODERATION
+    from livewarden_ensemble.bundle import POINTER
+
+    assert isinstance(repository, Path)
+    if not repository.is_dir():
+        raise click.UsageError(
+            f"Directory {str(repository)!r} does not exist. Run this where `livewarden export` "
+            "ran, or name the model repository with --repository."
+        )
+    is_ours = all((repository / leaf.name).is_dir() for leaf in LEAVES)
+    versions = [path for leaf in LEAVES for path in (repository / leaf.name).glob("[0-9]*")]
+    if is_ours and not versions and not (repository / MODERATION.name / POINTER).exists():
+        raise click.ClickException(
+            f"{repository} holds no exported model. Run `livewarden export` (or `make export`)."
+        )
 
 
 def _serve_replicas(

@@ -14,7 +14,13 @@ _DATA = click.Path(file_okay=False, path_type=Path)
 
 @click.group()
 def train() -> None:
-    """Train the fusion head, or write the data that the reference head was trained on."""
+    """Train the fusion head, or write the data that the reference head was trained on.
+
+    \b
+    Example:
+      livewarden train fusion --data my-clips --out runs/mine
+      livewarden train reference --out reference-clips
+    """  # noqa: D301 - the \b is click's mark for "do not wrap"
 
 
 @train.command()

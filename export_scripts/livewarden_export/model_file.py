@@ -141,7 +141,9 @@ def load_models(path: Path) -> Models:
         data = yaml.load(path.read_bytes(), _Loader)  # noqa: S506 - _Loader is a SafeLoader
         file = msgspec.convert(data, _File)
     except OSError as error:
-        raise ModelsInvalid(f"{path}: cannot be read ({error.strerror})") from None
+        raise ModelsInvalid(
+            f"{path}: cannot be read ({error.strerror}); name one with --models"
+        ) from None
     except msgspec.ValidationError as error:
         fault = _FAULT.fullmatch(str(error))
         where, problem = (fault["key"], fault["problem"]) if fault else ("the file", str(error))

@@ -75,10 +75,11 @@ def test_verdict_is_printed_as_json(kserve: Any) -> None:
         (["--text", "secret"], "expected KIND:TEXT"),
         (["--text", "shout:secret"], "expected KIND:TEXT"),
         (["--text", "chat:" + "secret" * 3000], "at most 16384 bytes"),
-        (["--region", "D E"], "region: got str of length 3"),
-        (["--timeout", "0"], "timeout: got 0.0"),
+        (["--title", "x", "--region", "D E"], "region: got str of length 3"),
+        (["--title", "x", "--timeout", "0"], "timeout: got 0.0"),
         (["--clip-seq", "x"], "clip-seq"),
-        (["--url", "http://localhost:8000"], "without http://"),
+        (["--title", "x", "--url", "http://localhost:8000"], "without http://"),
+        (["--region", "DE"], "nothing to moderate"),
         (["stray"], "unexpected extra argument"),
     ],
 )
@@ -96,7 +97,7 @@ def test_refused_request_ends_with_2(kserve: Any) -> None:
     kserve.answer = lambda _request, context: context.abort(
         grpc.StatusCode.INVALID_ARGUMENT, "/context/region: is unknown"
     )
-    result = run("--url", kserve.address)
+    result = run("--url", kserve.address, "--title", "x")
     assert result.exit_code == 2
     assert "/context/region" in result.stderr
 
@@ -105,7 +106,7 @@ def test_failed_server_ends_with_1(kserve: Any) -> None:
     """No verdict is exit code 1 and one line, which names the server."""
     kserve.answer = lambda _request, context: context.abort(grpc.StatusCode.INTERNAL, "secret")
     for url in (kserve.address, "127.0.0.1:1"):
-        result = run("--url", url)
+        result = run("--url", url, "--title", "x")
         assert (result.exit_code, result.stdout) == (1, "")
         assert result.stderr.startswith(f"Error: {url}: ")
         assert result.stderr.count("\n") == 1
