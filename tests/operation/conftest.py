@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 REPOSITORY = ROOT / "model_repository"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the repository, in links, with its bundles beside it: drills publish into it."""
     if not (REPOSITORY / "moderation" / "live.json").exists():
@@ -26,7 +26,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root / "model_repository"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def policy_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the policy that ships, for a drill to break."""
     return Path(
@@ -36,9 +36,9 @@ def policy_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def server(repository: Path, policy_file: Path) -> Iterator[Server]:
-    """One real server; each drill heals what it broke."""
+    """One real server for each file: what a drill broke still fires for a while."""
     with Server(
         repository,
         grpc_port=0,
@@ -56,7 +56,7 @@ def client(server: Server) -> Iterator[Client]:
         yield client
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def prometheus(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
     """A real Prometheus on both targets of the server."""
     targets = {
