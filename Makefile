@@ -84,7 +84,7 @@ fuzz: setup ## fuzz each parser of callers' bytes for FUZZ_SECONDS (60); what br
 	@$(BIN)/python tests/fuzz/fuzz.py --seconds $(FUZZ_SECONDS)
 
 docs: setup ## the documentation site, into site/; a warning is an error
-	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 pin: setup ## write the versions of this environment into constraints.txt
 	@sed -n '/^#/p' constraints.txt > constraints.new

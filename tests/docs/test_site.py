@@ -27,7 +27,7 @@ def hook() -> ModuleType:
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The site as `make docs` builds it, in another folder."""
     folder = tmp_path_factory.mktemp("site")
-    build = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--strict"]
+    build = [sys.executable, "-m", "mkdocs", "build", "--strict"]
     ran = subprocess.run(
         [*build, "--site-dir", str(folder)],
         cwd=ROOT,
@@ -104,3 +104,21 @@ def test_lists_and_tables_get_their_blank_line(hook: ModuleType) -> None:
     assert hook.part_blocks("so:\n| a |\n|---|") == "so:\n\n| a |\n|---|"
     code = "```sh\nx\n- y\n```"
     assert hook.part_blocks(code) == code
+
+
+def test_make_docs_is_strict_aloud() -> None:
+    """`--quiet` hides warnings from `--strict` as well: with it a dead link would pass."""
+    [recipe] = re.findall(r"^docs:.*\n(.*)", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert "--strict" in recipe
+    assert "--quiet" not in recipe
+
+
+def test_a_dead_link_ends_the_build(tmp_path: Path) -> None:
+    """The build has been seen failing: on a page beside these, with a link to nothing."""
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "index.md").write_text("# Page\n[gone](gone.md)\n")
+    (tmp_path / "mkdocs.yml").write_text("site_name: x\ntheme: material\n")
+    build = [sys.executable, "-m", "mkdocs", "build", "--strict"]
+    ran = subprocess.run(build, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert ran.returncode == 1
+    assert "gone.md" in ran.stderr
