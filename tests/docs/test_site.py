@@ -15,7 +15,7 @@ from block import ROOT
 
 @pytest.fixture(scope="module")
 def hook() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("site_hook", ROOT / "scripts" / "site.py")
+    spec = importlib.util.spec_from_file_location("site_hook", ROOT / "scripts" / "doc_site.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import psutil
 import pytest
-from conftest import Patient
+from patient import Patient
 from scorecard import LONG, Scorecard, within
 
 from livewarden_client.errors import FarSideFailed

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conftest import Patient
 from history import draw_noise
+from patient import Patient
 from scorecard import LONG, Scorecard, within
 
 from livewarden_client import Clip, FarSideFailed, Text, Verdict

@@ -10,8 +10,8 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from conftest import CLIPS
 from history import History
+from patient import CLIPS
 from proxy import Proxy
 from scorecard import LONG, Scorecard
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conftest import Patient, admit
+from patient import Patient, admit
 from scorecard import LONG, Scorecard, within
 
 from livewarden_ensemble.supervisor import Phase

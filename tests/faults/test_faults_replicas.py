@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import CLIPS
 from history import History, read_scores
+from patient import CLIPS
 from scorecard import LONG, Scorecard
 
 from livewarden_client import Client
