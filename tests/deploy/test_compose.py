@@ -108,6 +108,8 @@ def test_kserve_service_names_its_runtime() -> None:
     """The InferenceService asks for a format and protocol that the runtime offers, and waits."""
     model: dict[str, Any] = INFERENCE["spec"]["predictor"]["model"]
     assert model["runtime"] == RUNTIME["metadata"]["name"]
+    assert [one["name"] for one in model["env"]] == ["BUNDLE"]
+    assert read_container()["args"][0].count('"/mnt/models/$BUNDLE"') == 2
     offered = {one["name"]: one["version"] for one in RUNTIME["spec"]["supportedModelFormats"]}
     assert offered[model["modelFormat"]["name"]] == model["modelFormat"]["version"]
     assert model["protocolVersion"] in RUNTIME["spec"]["protocolVersions"]
