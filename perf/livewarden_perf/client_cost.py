@@ -65,8 +65,12 @@ def measure_client(url: str, seconds: float) -> ClientCost:
             return _take_turns(
                 lambda: _ask_raw(raw), lambda: client.moderate(small_clip()), seconds
             )
-    except (ModerationError, InferenceServerException) as error:
+    except ModerationError as error:
         raise MeasurementInvalid(f"{url} gives no verdict: {error}") from error
+    except InferenceServerException as error:
+        raise MeasurementInvalid(
+            f"{url} answered the client, but tritonclient's own call ended with {error.status()}"
+        ) from error
     finally:
         raw.close()
 
@@ -75,8 +79,8 @@ def _take_turns(
     raw: Callable[[], object], ours: Callable[[], object], seconds: float
 ) -> ClientCost:
     for _ in range(_WARM_UP):
+        ours()  # first: where nobody answers, it says so in one line
         raw()
-        ours()
     times: dict[Callable[[], object], list[float]] = {raw: [], ours: []}
     end = time.perf_counter() + seconds
     order = (raw, ours)

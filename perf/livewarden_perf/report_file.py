@@ -94,7 +94,9 @@ def render_figures(report: Report) -> str:
 def render_page(report: Report) -> str:
     """Render `report` as HTML that needs nothing else: no script, no font, no other file."""
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("livewarden_perf", "."),
+        loader=jinja2.ChoiceLoader(
+            [jinja2.PackageLoader(name, ".") for name in ("livewarden_perf", "livewarden_ensemble")]
+        ),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from PIL import Image
 
 from livewarden_client.wire import MODERATION
-from livewarden_ensemble.bundle import load_bundle
+from livewarden_ensemble.bundle import load_bundle, read_pointer
 from livewarden_ensemble.server import Server
 from livewarden_export.bundle import MANIFEST, SBOM, Bundle, read_bundle, seal_bundle, stage_bundle
 
@@ -29,7 +29,9 @@ def server() -> Iterator[Server]:
     """One real server for every block that asks one."""
     if not (REPOSITORY / "moderation" / "live.json").exists():
         pytest.fail("no live bundle: run `make export` first")
-    with Server(repository=REPOSITORY, grpc_port=0, http_port=0, metrics_port=0) as server:
+    with Server(
+        repository=REPOSITORY, grpc_port=0, http_port=0, metrics_port=0, health_port=0
+    ) as server:
         yield server
 
 
@@ -61,12 +63,13 @@ def checkout(tmp_path: Path, release: Bundle, jpeg: bytes) -> Path:
     Large files are linked: what a command replaces or deletes is gone here alone.
     """
     folder = tmp_path / "livewarden"
-    live = load_bundle(REPOSITORY / MODERATION.name).folder
     _link(REPOSITORY, folder / "model_repository", leave_out=set())
     pointer = folder / "model_repository" / "moderation" / "live.json"
     _own(pointer)
-    _link(live, folder / "bundles" / live.name, leave_out=set())
-    _link(release.folder, folder / "bundles" / release.id, leave_out=set())
+    pipeline = REPOSITORY / MODERATION.name
+    served = read_pointer(pipeline).list_releases().values()
+    for bundle in {release.folder, *((pipeline / one.path).resolve() for one in served)}:
+        _link(bundle, folder / "bundles" / bundle.name, leave_out=set())
     for name in CHECKOUT:
         source, target = ROOT / name, folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -74,22 +77,22 @@ def checkout(tmp_path: Path, release: Bundle, jpeg: bytes) -> Path:
             shutil.copytree(source, target)
         else:
             shutil.copy(source, target)
-    shutil.copy(ROOT / "policies" / "default.yaml", folder / "my-policy.yaml")
+    for name in ("my-policy.yaml", "policies/live.yaml"):
+        shutil.copy(ROOT / "policies" / "default.yaml", folder / name)
     for name in ("a.jpg", "b.png", "frame1.jpg", "frame2.jpg"):
         (folder / name).write_bytes(jpeg)
     key = ec.generate_private_key(ec.SECP256R1())
-    (folder / "release.key").write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
+    private = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
     )
-    (folder / "release.pub").write_bytes(
-        key.public_key().public_bytes(
-            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-        )
+    public = key.public_key().public_bytes(
+        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
     )
+    for name in ("release", "policy"):
+        (folder / f"{name}.key").write_bytes(private)
+        (folder / f"{name}.pub").write_bytes(public)
     return folder
 
 

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import av
 import jsonschema
+import numpy as np
 import trustme
 import yaml
 from block import ROOT, Block, read_script
@@ -25,8 +27,10 @@ from livewarden_ensemble.context import Context, parse_context
 from livewarden_ensemble.policy import load_policy
 from livewarden_ensemble.policy.document import Document
 from livewarden_ensemble.server import Server
+from livewarden_ensemble.watch.script import read_chat
 from livewarden_export.fusion.dataset import load_dataset
 from livewarden_export.model_file import load_models
+from livewarden_perf.node_table import read_nodes
 
 TIMEOUT_S = 120
 SCHEMAS = Path(livewarden_client.__file__).parent / "schema"
@@ -75,10 +79,13 @@ def run_shell(block: Block, scene: Scene) -> None:
         server = scene.ask_server()
         environment["GRPC"] = server.grpc_url
         http = server.http_url.removeprefix("http://")
-        places |= {"127.0.0.1:8000": http, "localhost:8000": http}
+        health = str(server.health_url).removeprefix("http://")
+        places |= {"127.0.0.1:8000": http, "localhost:8000": http, "127.0.0.1:8003": health}
     if "/var/lib/livewarden" in script:
         (scene.checkout / "var").mkdir()
         places["/var/lib/livewarden"] = str(scene.checkout / "var")
+    if "livewarden watch" in script:
+        _write_recording(scene.checkout)
     if "records.jsonl" in script:
         _livewarden(scene.checkout, "policy", "invent", "records.jsonl", "--clips", "200")
     for theirs, ours in places.items():
@@ -161,6 +168,21 @@ def check_json(block: Block, scene: Scene) -> None:
         raise AssertionError(f"{block}: nothing here reads JSON with the keys {sorted(data)}")
 
 
+def check_json_lines(block: Block, scene: Scene) -> None:
+    """The chat of a recorded stream."""
+    file = scene.checkout / "chat.jsonl"
+    file.write_text(block.body)
+    assert len(read_chat(file)) == len(block.body.splitlines())
+
+
+def check_toml(block: Block, scene: Scene) -> None:
+    """A table of nodes, each of which can be planned with."""
+    file = scene.checkout / "my.toml"
+    file.write_text(block.body)
+    unmeasured = [node.name for node in read_nodes(file) if node.measured is None]
+    assert unmeasured == [], f"{block}: nothing can be planned with {unmeasured}"
+
+
 def check_text(block: Block, _: Scene) -> None:
     """Drawings and answers: nothing to run, so nothing that looks like a command."""
     commands = [line for line in block.body.splitlines() if line.startswith(("$ ", "# "))]
@@ -173,8 +195,25 @@ RUNNERS: Mapping[str, Callable[[Block, Scene], None]] = {
     "python": run_python,
     "yaml": check_yaml,
     "json": check_json,
+    "jsonl": check_json_lines,
+    "toml": check_toml,
     "text": check_text,
 }
+
+
+def _write_recording(folder: Path) -> None:
+    """Two seconds of a stream, with what was said beside it and two policies to compare."""
+    with av.open(str(folder / "stream.mp4"), "w") as container:
+        stream = container.add_stream("mpeg4", rate=4)
+        stream.width, stream.height, stream.pix_fmt = 160, 90, "yuv420p"
+        for shade in range(40, 200, 20):
+            pixels = np.full((90, 160, 3), shade, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        container.mux(stream.encode())
+    (folder / "chat.jsonl").write_text('{"t": 0.5, "text": "good morning"}\n')
+    (folder / "speech.srt").write_text("1\n00:00:00,500 --> 00:00:01,500\nwelcome\n")
+    (folder / "old.yaml").write_bytes((ROOT / "policies" / "default.yaml").read_bytes())
+    (folder / "new.yaml").write_bytes((ROOT / "examples" / "watch" / "patient.yaml").read_bytes())
 
 
 def _livewarden(folder: Path, *arguments: str) -> None:

@@ -6,7 +6,16 @@ from pathlib import Path
 
 import pytest
 from block import Block, list_commands, list_targets, read_blocks, read_script
-from runner import RUNNERS, Scene, check_json, check_text, check_yaml, run_shell
+from runner import (
+    RUNNERS,
+    Scene,
+    check_json,
+    check_json_lines,
+    check_text,
+    check_toml,
+    check_yaml,
+    run_shell,
+)
 
 PAGE = """# Page
 <!-- not run: needs a GPU -->
@@ -86,11 +95,14 @@ def scene(checkout: Path) -> Scene:
         ("json", '{"region": 1}'),
         ("json", '{"region": "DE", "colour": "red"}'),
         ("json", "{"),
+        ("jsonl", '{"text": "no time"}'),
+        ("toml", '[[node]]\nname = "x"\ncores = 8'),
         ("text", "$ rm -rf /\n"),
     ],
 )
 def test_a_wrong_block_fails(scene: Scene, language: str, body: str) -> None:
     """Each kind of check has been seen failing."""
-    assert {run_shell, check_yaml, check_json, check_text} <= set(RUNNERS.values())
+    checks = {run_shell, check_yaml, check_json, check_json_lines, check_toml, check_text}
+    assert checks <= set(RUNNERS.values())
     with pytest.raises(Exception, match=r".+"):
         RUNNERS[language](Block("p.md", 1, language, body), scene)

@@ -22,4 +22,6 @@ def test_nobody_there_is_one_line() -> None:
     """Without a server the command ends with 1 and says so."""
     told = CliRunner().invoke(perf, ["client", "--url", "127.0.0.1:1", "--seconds", "0.1"])
     assert told.exit_code == 1
-    assert "127.0.0.1:1 gives no verdict" in told.stderr
+    [line] = [line for line in told.stderr.splitlines() if line.startswith("Error: ")]
+    assert line.startswith("Error: 127.0.0.1:1 gives no verdict: no server answered")
+    assert "StatusCode" not in told.stderr
