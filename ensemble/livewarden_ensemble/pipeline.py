@@ -41,7 +41,7 @@ from livewarden_ensemble.leaf_call import (
     split_call,
 )
 from livewarden_ensemble.normalise import normalise_text
-from livewarden_ensemble.pace import Pace
+from livewarden_ensemble.pace import Pace, measure_size
 from livewarden_ensemble.policy import Decision, Policy, decide
 from livewarden_ensemble.policy.search import search_clip
 from livewarden_ensemble.record import Record, make_record
@@ -152,7 +152,8 @@ class Pipeline:
         judged = [self._decide(work, policy, arrived_ms) for work in works]
         course.end_stage()
         timings = course.measure_stages()
-        self._pace.note(begun, timings["total"])
+        whole = not any(work.expired for work in begun)
+        self._pace.note(sum(map(_measure_work, begun)), timings["total"], whole=whole)
         outcomes = (
             self._conclude(work, policy, one, timings, arrived_ms)
             for work, one in zip(works, judged, strict=True)
@@ -164,14 +165,14 @@ class Pipeline:
             for read in reads
         ]
 
-    def _drop_hopeless(self, works: Sequence[ClipWork]) -> int:
-        """Let go of clips that cannot be answered in time; how many items the others have."""
-        items = [work.raw.frame_count + len(work.raw.texts) for work in works]
+    def _drop_hopeless(self, works: Sequence[ClipWork]) -> list[ClipWork]:
+        """Let go of clips that cannot be answered in time; gives callers' clips that are begun."""
+        sizes = [_measure_work(work) for work in works]
         left = [self._measure_left(work) for work in works]
-        hopeless = self._pace.find_hopeless(items, left)
-        for index in hopeless:
+        for index in self._pace.find_hopeless(sizes, left):
             works[index].expire()
-        return sum(size for index, size in enumerate(items) if index not in hopeless)
+        # A canary is too small to tell what clips cost.
+        return [work for work in works if not work.expired and not work.context.options.canary]
 
     def _measure_left(self, work: ClipWork) -> float:
         """Milliseconds until the clip's deadline; without one there is no end to them."""
@@ -194,6 +195,7 @@ class Pipeline:
         """
         jobs: dict[Hashable, _DecodeJob] = {}
         keys: list[Hashable] = []
+        works = [work for work in works if not work.expired]
         for work in works:
             for index in range(work.raw.frame_count):
                 pixels = work.raw.frames_rgb is not None
@@ -341,6 +343,10 @@ class Pipeline:
             context=context,
             arrived_ms=arrived_ms,
         )
+
+
+def _measure_work(work: ClipWork) -> int:
+    return measure_size(work.raw.frame_count, len(work.raw.texts))
 
 
 def _read_or_refuse(clip: RawClip) -> ClipWork | MalformedRequest:

@@ -141,7 +141,7 @@ def _declare(model: wire.Model) -> Any:
 
 
 def _limit_queue(config: Any, clips: int) -> None:
-    """Let `clips` wait at each priority level, so that callers never keep the canary out."""
+    """Let `clips` wait at each priority level: at the first, the canary and who asks for it."""
     config.dynamic_batching.default_queue_policy.max_queue_size = clips
 
 

@@ -397,10 +397,10 @@ def test_a_clip_without_time_enough_is_not_begun(
     make_pipeline: MakePipeline, leaves: Any, make_clip: MakeClip, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Who has less time left than batches take of late is late before anything is spent on it."""
-    monkeypatch.setattr(Pace, "estimate", lambda _, items: 100.0 * items)
+    monkeypatch.setattr(Pace, "estimate", lambda _, size: 100.0 * size)
     pipeline = make_pipeline(now_ms=lambda: NOW)
-    hopeless = make_clip([(255, 0, 0)], ["attack"], deadline_ms=NOW + 200)
-    due = make_clip([(0, 255, 0)], ["hi"], deadline_ms=NOW + 201)
+    hopeless = make_clip([(255, 0, 0)], ["attack"], deadline_ms=NOW + 500)
+    due = make_clip([(0, 255, 0)], ["hi"], deadline_ms=NOW + 501)
     late, served = moderate(pipeline, hopeless, due)
     assert leaves.count("vision_encoder") == 1
     assert late.action == "review"
