@@ -54,7 +54,7 @@ class Pace:
         go those with the least time: a long clip that has it must not wait for ever for a batch of
         its own.
         """
-        kept = sorted(range(len(sizes)), key=lambda clip: left_ms[clip], reverse=True)
+        kept = sorted(range(len(sizes)), key=lambda clip: (-left_ms[clip], sizes[clip]))
         total = sum(sizes)
         hopeless: set[int] = set()
         while kept and left_ms[kept[-1]] <= self.estimate(total):
