@@ -63,7 +63,7 @@ class Patient:
 
 @contextmanager
 def admit(repository: Path, **settings: object) -> Iterator[Patient]:
-    """Start a server as a patient."""
+    """Start a server as a patient; it remembers no answers, since the same clips come again."""
     notices: list[tuple[float, Notice]] = []
     with (
         Server(
@@ -72,6 +72,7 @@ def admit(repository: Path, **settings: object) -> Iterator[Patient]:
             http_port=0,
             metrics_port=0,
             tell=lambda notice: notices.append((time.monotonic(), notice)),
+            cache_mib=0,
             **settings,
         ) as server,
         Client(server.grpc_url, on_failure="raise") as client,

@@ -13,6 +13,8 @@ from patient import Patient
 from scorecard import LONG, Scorecard, within
 
 from livewarden_client import Clip, FarSideFailed, Text, Verdict
+from livewarden_client.wire import MODERATION
+from livewarden_ensemble.bundle import load_bundle
 from livewarden_ensemble.supervisor import Phase
 
 pytestmark = [pytest.mark.faults, pytest.mark.integration, pytest.mark.timeout(1800)]
@@ -22,9 +24,10 @@ KILLED_S, HEALED_S = 5, 15
 
 
 def find_switch(patient: Patient, model: str) -> Path:
-    """The file that tells a model which harm to do."""
-    [path] = Path(patient.server._launch.repository, model).glob("[0-9]*/model.py")
-    return path.with_name("FAULT")
+    """The file that tells a model, in its live version, which harm to do."""
+    repository = Path(patient.server._launch.repository)
+    versions = load_bundle(repository / MODERATION.name).versions
+    return repository / model / versions.get(model, "1") / "FAULT"
 
 
 @pytest.fixture

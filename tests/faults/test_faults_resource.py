@@ -51,7 +51,9 @@ def test_10_full_shared_memory(repository: Path, scorecard: Scorecard) -> None:
     if not can_mount():
         scorecard.enter(10, test, bound, "", skip=NEEDS)
         pytest.skip(NEEDS)
-    mount = "mount -t tmpfs -o size=112m tmpfs /dev/shm"
+    # 16 MiB for each version of each model, and what may be added to them.
+    room = 16 * (2 + len(list(repository.glob("*/[0-9]*"))))
+    mount = f"mount -t tmpfs -o size={room}m tmpfs /dev/shm"
     result = run_constrained("memory", repository, Path("/dev/shm"), mount)
     well = sum(n for name, n in result["small"].items() if name in {"allow", "review"})
     scorecard.enter(
