@@ -101,9 +101,8 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option(
     "--otlp",
     metavar="URL",
-    envvar="OTEL_EXPORTER_OTLP_ENDPOINT",
-    show_envvar=True,
-    help="Send traces to this collector (OTLP over HTTP).",
+    # Not its envvar: what operators put into every pod must not be as binding as what was asked.
+    help="Send traces to this collector (OTLP over HTTP); so does OTEL_EXPORTER_OTLP_ENDPOINT.",
 )
 @click.option(
     "--log-file",

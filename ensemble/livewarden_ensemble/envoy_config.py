@@ -235,7 +235,7 @@ def _build_host(front: Front) -> dict[str, Any]:
         "domains": ["*"],
         "request_headers_to_remove": [_ADMIN_HEADER],
         # What can be sent again must have been kept.
-        "per_request_buffer_limit_bytes": front.max_message_bytes,
+        "request_body_buffer_limit": front.max_message_bytes,
         "routes": [
             *({"match": {"path": service + method}, "route": route} for method in _METHODS),
             {"match": {"prefix": "/"}, "direct_response": {"status": 403}},

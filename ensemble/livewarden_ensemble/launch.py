@@ -19,7 +19,7 @@ from livewarden_ensemble.keeper import SHARED_MEMORY
 from livewarden_ensemble.log_line import CLIPS_VARIABLE
 from livewarden_ensemble.policy_watcher import POLICY_KEY_VARIABLE
 from livewarden_ensemble.routing import SERVER_KEY_VARIABLE, derive_server_key
-from livewarden_ensemble.trace import HEADERS, OTLP_VARIABLE
+from livewarden_ensemble.trace import HEADERS, OTLP_VARIABLE, check_installed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -161,7 +161,12 @@ class Launch:
     log_clips: bool = False
 
     def __post_init__(self) -> None:
-        """Raise ServerFailed where the repository holds no model or its memory does not fit."""
+        """Raise ServerFailed where the repository holds no model or its memory does not fit.
+
+        Also where `otlp` is given and the extra [traces] is not installed.
+        """
+        if self.otlp:
+            check_installed()
         if _SHELL_SIGN.search(str(self.repository)):
             # Triton's Python backend puts the path into a shell command without quotes, and then
             # waits for ever for a stub that never started.

@@ -66,7 +66,10 @@ class ModerationPipeline:
         if self._ledger.damage:
             self._logger.log_error(self._ledger.damage)
         self._server = f"{name_host(os.environ)}/{args['model_instance_name']}"
-        self._tracer = Tracer.open(os.environ, self._server)
+        # One instance speaks for all.
+        is_first = args["model_instance_name"].endswith("_0")
+        warn = self._logger.log_warn if is_first else self._logger.log_verbose
+        self._tracer = Tracer.open(os.environ, self._server, warn)
         self._log_clips = bool(os.environ.get(CLIPS_VARIABLE))
         self._keys = read_keys(os.environ)
         self._calls = ThreadPoolExecutor(_CALL_THREADS, "leaf-call")

@@ -8,7 +8,8 @@ holds a text or a pixel.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final
 
 from livewarden_ensemble.errors import ServerFailed
@@ -26,6 +27,21 @@ OTLP_VARIABLE: Final = "OTEL_EXPORTER_OTLP_ENDPOINT"
 HEADERS: Final = "(?i)trace(parent|state)"
 SPAN: Final = "livewarden.clip"
 _LINGER_MS: Final = 1000
+_NEEDED: Final = "opentelemetry.sdk.trace", "opentelemetry.exporter.otlp.proto.http.trace_exporter"
+
+
+def check_installed() -> None:
+    """Raise ServerFailed where the extra [traces] is not installed."""
+    for name in _NEEDED:
+        try:
+            found = find_spec(name)
+        except ModuleNotFoundError:  # a package above it
+            found = None
+        if found is None:
+            raise ServerFailed(
+                f"Sending traces needs {name}, which is not installed. "
+                "Run: pip install 'livewarden[traces]'"
+            )
 
 
 class Tracer:
@@ -44,25 +60,29 @@ class Tracer:
         self._error = trace.StatusCode.ERROR
 
     @classmethod
-    def open(cls, environment: Mapping[str, str], server: str) -> Tracer | None:
+    def open(
+        cls, environment: Mapping[str, str], server: str, warn: Callable[[str], None]
+    ) -> Tracer | None:
         """The tracer that `environment` asks for, if any; `server` tells replicas apart.
 
-        Raises ServerFailed where the extra is not installed.
+        None as well, with a warning, where the extra is not installed: operators put the variable
+        into every pod, and no clip depends on a trace. Who asks by --otlp was refused before.
         """
         if not environment.get(OTLP_VARIABLE):
             return None
         try:
-            from opentelemetry.exporter.otlp.proto.http.trace_exporter import (  # noqa: PLC0415
-                OTLPSpanExporter,
-            )
-            from opentelemetry.sdk.resources import Resource  # noqa: PLC0415 - as above
-            from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415 - as above
-            from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415 - as above
-        except ModuleNotFoundError as error:
-            raise ServerFailed(
-                f"{OTLP_VARIABLE} is set, but {error.name} is not installed. "
-                "Run: pip install 'livewarden[traces]'"
-            ) from None
+            check_installed()
+        except ServerFailed as error:
+            warn(f"{OTLP_VARIABLE} is set, but no traces are sent. {error}")
+            return None
+        # Not above: most servers have no collector.
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import (  # noqa: PLC0415 - above
+            OTLPSpanExporter,
+        )
+        from opentelemetry.sdk.resources import Resource  # noqa: PLC0415 - as above
+        from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415 - as above
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415 - as above
+
         name = environment.get("OTEL_SERVICE_NAME", "livewarden")
         facts = {"service.name": name, "service.instance.id": server}
         provider = TracerProvider(resource=Resource.create(facts))

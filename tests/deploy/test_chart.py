@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import helm_python
@@ -12,6 +14,7 @@ import pytest
 import yaml
 from deployment import CHART, DRAIN_S, EXAMPLES, ROOT, Manifest, merge, parse_serve
 
+from livewarden_ensemble.policy.load import load_policy
 from livewarden_ensemble.vitals import Timing
 
 BARE = yaml.safe_load((CHART.parent / "examples" / "bare.yaml").read_text())
@@ -203,6 +206,78 @@ def test_only_the_front_reaches_the_servers(render: Callable[[Manifest], list[Ma
     [pod] = select(manifests, rule["from"][0]["podSelector"]["matchLabels"])
     assert pod["metadata"]["labels"]["app.kubernetes.io/component"] == "front"
     assert policy["spec"]["egress"] == []
+    collector = {"podSelector": {"matchLabels": {"app": "collector"}}}
+    values = merge(values, {"networkPolicy": {"collector": collector}})
+    [policy] = [
+        one
+        for one in find(render(values), "NetworkPolicy")
+        if one["metadata"]["name"].endswith("servers")
+    ]
+    send, ask = policy["spec"]["egress"]
+    assert send == {"to": [collector]}
+    assert {port["port"] for port in ask["ports"]} == {53}
+
+
+@pytest.mark.parametrize("front", [{"kind": "none"}, {"kind": "gateway", "gateway": {"name": "g"}}])
+def test_only_callers_reach_the_servers_without_envoy(
+    front: Manifest, render: Callable[[Manifest], list[Manifest]]
+) -> None:
+    """Without our Envoy the servers are open to `callers` alone, who must be named."""
+    closed = merge(BARE, {"front": front, "networkPolicy": {"enabled": True}})
+    with pytest.raises(helm_python.HelmError, match=r"networkPolicy\.callers"):
+        render(closed)
+    callers = {"podSelector": {"matchLabels": {"app": "caller"}}}
+    [policy] = find(render(merge(closed, {"networkPolicy": {"callers": callers}})), "NetworkPolicy")
+    assert [rule["from"] for rule in policy["spec"]["ingress"]] == [[callers]]
+
+
+def test_a_pool_scales_by_its_own_pods(render: Callable[[Manifest], list[Manifest]]) -> None:
+    """The query of a pool counts its pods, and not those of a pool whose name begins alike."""
+    values = yaml.safe_load((CHART.parent / "examples" / "gpu.yaml").read_text())
+    spot = merge(values, {"pools": {"l4-spot": values["pools"]["l4"]}})
+    queries = {
+        one["metadata"]["name"]: one["spec"]["triggers"][0]["metadata"]["query"]
+        for one in find(render(spot), "ScaledObject")
+    }
+    pods = {name: f"{name}-7d9c5b8f6d-x2x7k" for name in queries}
+    assert len(pods) == 3
+    for name, query in queries.items():
+        [pattern] = set(re.findall(r'pod=~"([^"]*)"', query))
+        assert [one for one, pod in pods.items() if re.fullmatch(pattern, pod)] == [name]
+
+
+def test_every_container_asks_for_resources(manifests: list[Manifest]) -> None:
+    """A namespace with a quota takes the pod: init containers ask for what the server does."""
+    for pod in list_pods(manifests):
+        [main] = pod["spec"]["containers"]
+        needs = {
+            kind: {name: much for name, much in amounts.items() if name != "nvidia.com/gpu"}
+            for kind, amounts in main["resources"].items()
+        }
+        assert {"cpu", "memory"} <= needs["requests"].keys()
+        for container in pod["spec"].get("initContainers", []):
+            assert container["resources"] == needs
+
+
+def test_policy_of_an_example_loads(example: Manifest, tmp_path: Path) -> None:
+    """The policy that an example ships is one that a server takes."""
+    if text := example.get("policy"):
+        file = tmp_path / "policy.yaml"
+        file.write_text(text)
+        assert load_policy(file).ref == "example@1"
+
+
+def test_images_come_from_a_registry(manifests: list[Manifest]) -> None:
+    """An example's images are ones that were pushed, not names of this machine alone."""
+    for pod in find_servers(manifests):
+        for container in list_containers(pod):
+            assert container["image"].startswith("registry.example/"), container["name"]
+    text = (ROOT / "docs" / "kubernetes.md").read_text()
+    assert "livewarden bundle sign" in text
+    assert set(re.findall(r"^docker push (\S+):", text, re.MULTILINE)) == {
+        "registry.example/livewarden",
+        "registry.example/livewarden-bundle",
+    }
 
 
 def test_pools_have_their_own_gpu_bundle_and_scale(
@@ -285,6 +360,7 @@ def find_paths(config: Any) -> Iterator[str]:
         ({"bundle": {"allowUnsigned": False}}, "release.pub"),
         ({"pools": {"cpu": {"replicas": 2}}}, "stateKeysSecret"),
         ({"pools": {"CPU": {}}}, "CPU"),
+        ({"pools": {"front": {}}}, "front"),
         ({"pools": {"cpu": {"gpu": 1}}}, "gpu"),
         ({"autoscaling": {"kind": "hpa"}}, "stateKeysSecret"),
         ({"front": {"kind": "gateway"}}, "name the Gateway"),

@@ -112,10 +112,11 @@ def test_triton_is_at_least_what_security_asks_for() -> None:
 
 
 def test_gpu_image_lacks_the_triton_of_the_wheel() -> None:
-    """The server with known holes is in the CPU image alone; both can check and publish bundles."""
+    """The server with known holes is in the CPU image alone; both publish bundles and trace."""
     gpu, cpu = map(list_extras, RECIPES)
     assert "nvidia-pytriton" in cpu
     assert "nvidia-pytriton" not in gpu
+    assert {"opentelemetry-sdk", "opentelemetry-exporter-otlp-proto-http"} <= gpu & cpu
     assert {"model-signing", "cyclonedx-python-lib", "msgspec"} <= gpu & cpu
 
 

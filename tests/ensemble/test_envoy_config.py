@@ -60,7 +60,7 @@ def test_what_may_be_sent_may_be_sent_again():
     [cluster] = config["static_resources"]["clusters"]
     limits = {
         http["http_filters"][0]["typed_config"]["max_request_bytes"],
-        host["per_request_buffer_limit_bytes"],
+        host["request_body_buffer_limit"],
         cluster["per_connection_buffer_limit_bytes"],
     }
     assert limits == {7 * MIB}

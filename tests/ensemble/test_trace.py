@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,16 +14,19 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
 from livewarden_client.wire import LEAVES
+from livewarden_ensemble.cli import serve
 from livewarden_ensemble.clip import RawClip
 from livewarden_ensemble.course import STAGES
-from livewarden_ensemble.errors import LeafFailed
+from livewarden_ensemble.errors import LeafFailed, ServerFailed
+from livewarden_ensemble.launch import Launch, Ports
 from livewarden_ensemble.log_line import describe_clip
 from livewarden_ensemble.pipeline import Pipeline
 from livewarden_ensemble.routing import Answer
-from livewarden_ensemble.trace import SPAN, Tracer
+from livewarden_ensemble.trace import OTLP_VARIABLE, SPAN, Tracer
 
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 CONTEXT = {"traceparent": f"00-{TRACE}-{PARENT}-01"}
+EXPORTER = "opentelemetry.exporter.otlp.proto.http.trace_exporter"
 SECRET = "a very particular sentence"
 
 Run = Callable[..., list[Answer]]
@@ -97,6 +102,31 @@ def test_what_is_not_sampled_costs_no_children(run: Run, make_clip: Any):
     clip = make_clip()
     Tracer(provider).write([clip], run([clip]))
     assert exporter.get_finished_spans() == ()
+
+
+def test_a_variable_that_was_inherited_stops_no_server(monkeypatch: pytest.MonkeyPatch):
+    """Without the package the server goes on without traces, and the log says what to install."""
+    monkeypatch.setitem(sys.modules, EXPORTER, None)
+    said: list[str] = []
+    assert Tracer.open({OTLP_VARIABLE: "http://collector:4318"}, "s", said.append) is None
+    [warning] = said
+    assert OTLP_VARIABLE in warning
+    assert "livewarden[traces]" in warning
+
+
+def test_a_collector_that_was_asked_for_is_an_error_without_the_package(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    """`--otlp` without the package is refused before anything starts; the variable is not."""
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.pbtxt").touch()
+    monkeypatch.setitem(sys.modules, EXPORTER, None)
+    monkeypatch.setenv(OTLP_VARIABLE, "http://collector:4318")
+    context = serve.make_context("serve", [], resilient_parsing=True)
+    assert context.params["otlp"] is None
+    Launch(tmp_path, "127.0.0.1", Ports(1, 2, 3), otlp=None)
+    with pytest.raises(ServerFailed, match=r"livewarden\[traces\]"):
+        Launch(tmp_path, "127.0.0.1", Ports(1, 2, 3), otlp="http://collector:4318")
 
 
 @pytest.mark.parametrize("header", ["", "nonsense", "00-zz-yy-01", "-" * 300])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
@@ -14,12 +13,15 @@ import numpy as np
 import psutil
 import pytest
 import tritonclient.grpc as triton
+from bundle_variant import make_variant
 from monitor import Prometheus
 
 from livewarden_client import Client, Clip, Text
 from livewarden_client.wire import MODERATION
+from livewarden_ensemble.bundle import load_bundle
 from livewarden_ensemble.canary import build_inputs, draw_frame
 from livewarden_ensemble.server import Server
+from livewarden_export.bundle import read_bundle
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 RESTARTS = 'sum(livewarden_server_restarts_total{cause="process"})'
@@ -92,15 +94,28 @@ def test_drill_broken_policy(
     prometheus.wait("count(count by (digest) (livewarden_policy_info == 1))", lambda v: v == 1)
 
 
+@pytest.fixture
+def published(server: Server, repository: Path) -> tuple[str, str]:
+    """A bundle that went live over another one, both by name: a fresh checkout has but one."""
+    server.wait_ready(120)
+    first = read_bundle(load_bundle(repository / MODERATION.name).folder)
+    variant = make_variant(first, repository.parent / "bundles", 1.0)
+    done = livewarden("bundle", "publish", variant.folder, "--repository", repository)
+    assert done.returncode == 0, done.stderr
+    return variant.folder.name, first.folder.name
+
+
 def test_drill_bad_bundle(
-    server: Server, client: Client, prometheus: Prometheus, repository: Path
+    published: tuple[str, str], client: Client, prometheus: Prometheus, repository: Path
 ) -> None:
     """A damaged bundle is refused and the live one stays; a rollback shows in the gauge at once."""
-    server.wait_ready(120)
-    pointer = json.loads((repository / "moderation" / "live.json").read_text())
-    live, previous = pointer["bundle"], pointer["previous"]["bundle"]
+    live, previous = published
     bundles = repository.parent / "bundles"
-    prometheus.wait('count(livewarden_bundle_info{role="live"} == 1)', bool)
+    assert client.moderate(Clip([draw_frame()])).provenance.bundle.startswith(live)
+    shown = f'count(livewarden_bundle_info{{role="live",bundle="{live}"}} == 1)'
+    prometheus.wait(shown, bool)
+    shown = 'count(count by (bundle) (livewarden_bundle_info{role="live"} == 1))'
+    prometheus.wait(shown, lambda value: value == 1)
     assert live_bundle(prometheus) == {live}
 
     damaged = bundles.parent / "damaged" / live

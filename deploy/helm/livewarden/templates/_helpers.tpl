@@ -50,9 +50,10 @@ capabilities: {drop: [ALL]}
 {{- end }}
 {{- end -}}
 
-{{- /* The mean time of a clip in the queue, in milliseconds, over the servers of one pool. */ -}}
+{{- /* The mean time of a clip in the queue, in milliseconds, over the servers of one pool.
+A pod is called <Deployment>-<hash>-<five signs>, so pool l4 does not count those of l4-spot. */ -}}
 {{- define "livewarden.queueQuery" -}}
-{{- $pods := printf `model="moderation",namespace="%s",pod=~"%s-%s-.*"` .root.Release.Namespace (include "livewarden.name" .root) .pool -}}
+{{- $pods := printf `model="moderation",namespace="%s",pod=~"%s-%s-[a-z0-9]+-[a-z0-9]{5}"` .root.Release.Namespace (include "livewarden.name" .root) .pool -}}
 sum(rate(nv_inference_queue_duration_us{ {{- $pods -}} }[1m])) / 1000 / clamp_min(sum(rate(nv_inference_request_success{ {{- $pods -}} }[1m])), 0.1)
 {{- end -}}
 
@@ -80,6 +81,9 @@ sum(rate(nv_inference_queue_duration_us{ {{- $pods -}} }[1m])) / 1000 / clamp_mi
 {{- end -}}
 {{- if and (eq .Values.front.kind "gateway") (not .Values.front.gateway.name) -}}
 {{- fail "front.kind is gateway: name the Gateway in front.gateway.name" -}}
+{{- end -}}
+{{- if and (ne .Values.front.kind "envoy") .Values.networkPolicy.enabled (not .Values.networkPolicy.callers) -}}
+{{- fail (printf "front.kind is %s: say in networkPolicy.callers who may reach the servers, or disable networkPolicy" .Values.front.kind) -}}
 {{- end -}}
 {{- if and .Values.front.clientCa (not .Values.front.tlsSecret) -}}
 {{- fail "front.clientCa needs front.tlsSecret" -}}
