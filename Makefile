@@ -4,21 +4,28 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup export demo watch serve test faults faults-long scale check format perf bench \
+.PHONY: help setup develop export demo watch serve test faults faults-long scale check format perf bench \
   corpus fuzz audit docs pin clean
 
 help: ## this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 13
 
-setup: $(VENV)/.ready ## the virtual environment with every pinned dependency
+setup: $(VENV)/.ready ## the virtual environment with what exports, serves and measures, each version pinned
 
 $(VENV)/.ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 12) else \
 	  f"Livewarden needs Python 3.11 or 3.12 (its Triton wheel needs numpy<2); {sys.executable} is \
 	  {v[0]}.{v[1]}. Name another one: make $(MAKECMDGOALS) PYTHON=python3.12")'
-	@echo '==> environment: about 1 GB from PyPI the first time'
+	@echo '==> environment: 2.5 GB on disk; with the CUDA packages of the torch on PyPI, several more'
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --upgrade 'pip>=25'
+	@$(BIN)/python -m pip install --quiet --progress-bar on -c constraints.txt -e '.[demo]'
+	@touch $@
+
+develop: $(VENV)/.developed ## what tests, checks and documentation need, into the same environment
+
+$(VENV)/.developed: $(VENV)/.ready
+	@echo '==> environment: what tests and checks need, 1 GB more'
 	@$(BIN)/python -m pip install --quiet --progress-bar on -c constraints.txt -e '.[dev]'
 	@touch $@
 
@@ -37,20 +44,20 @@ watch: export ## a recorded stream whose chat turns into a scam, and the report 
 serve: export ## keep the server up on 127.0.0.1:8001 until Ctrl-C
 	@$(BIN)/livewarden serve
 
-test: export ## the whole suite, with a real Triton server
+test: develop export ## the whole suite, with a real Triton server
 	@$(BIN)/python -m pytest -m 'not faults'
 
-faults: export ## the scorecard's short form, into docs/reliability.md; under 5 minutes
+faults: develop export ## the scorecard's short form, into docs/reliability.md; some 8 minutes
 	@LIVEWARDEN_FAULTS_REPORT=docs/reliability.md $(BIN)/python -m pytest -m faults tests/faults
 
-faults-long: export ## the scorecard's long form: about 4 hours
+faults-long: develop export ## the scorecard's long form: about 4 hours
 	@LIVEWARDEN_FAULTS=long LIVEWARDEN_FAULTS_REPORT=docs/reliability.md \
 	  $(BIN)/python -m pytest -m faults --timeout 9000 tests/faults
 
-scale: export ## two replicas on machines of their own (network namespaces: needs root), and what goes wrong there
+scale: develop export ## two replicas on machines of their own (network namespaces: needs root), and what goes wrong there
 	@$(BIN)/python -m pytest -s tests/scale
 
-check: setup ## lint, types, and generated files that must be up to date
+check: develop ## lint, types, and generated files that must be up to date
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -62,7 +69,7 @@ check: setup ## lint, types, and generated files that must be up to date
 	$(BIN)/python scripts/dashboard.py --check
 	@$(MAKE) --no-print-directory docs
 
-format: setup ## let ruff lay out and mend what it can
+format: develop ## let ruff lay out and mend what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
@@ -79,14 +86,15 @@ audit: setup ## ask OSV about every pinned dependency; writes sbom.cdx.json
 	@$(BIN)/python scripts/audit.py
 
 FUZZ_SECONDS ?= 60
-fuzz: setup ## fuzz each parser of callers' bytes for FUZZ_SECONDS (60); what breaks is kept
+fuzz: develop ## fuzz each parser of callers' bytes for FUZZ_SECONDS (60); what breaks is kept
 	@$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[fuzz]'
 	@$(BIN)/python tests/fuzz/fuzz.py --seconds $(FUZZ_SECONDS)
 
-docs: setup ## the documentation site, into site/; a warning is an error
+docs: develop ## the documentation site, into site/; a warning is an error
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
-pin: setup ## write the versions of this environment into constraints.txt
+pin: develop ## write the versions of this environment into constraints.txt
+	@$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[backfill,fuzz]'
 	@sed -n '/^#/p' constraints.txt > constraints.new
 	@$(BIN)/python -m pip list --format=freeze | grep -vE '^(livewarden|pip|setuptools)=' \
 	  | sed 's/+cpu$$//' >> constraints.new

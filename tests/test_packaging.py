@@ -1,15 +1,20 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
+import tomllib
 from importlib.metadata import entry_points, metadata, requires, version
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 import livewarden_client
 
+ROOT = Path(__file__).parents[1]
 CLIENT = Path(livewarden_client.__file__).parent
 HEAVY = (
     *("torch", "PIL", "cv2", "click", "rich", "msgspec", "openvino", "tokenizers", "pytriton"),
@@ -24,6 +29,8 @@ EXTRAS = {
     "hook_prometheus.py": {"prometheus_client"},
     "video.py": {"av"},
 }
+# 230 MB for one check, so outside the environments that `make pin` reads.
+UNPINNED = {"tensorrt-rtx"}
 CLI_MODULES = {"cli.py", "cli_completion.py", "cli_group.py", "cli_moderate.py", "render.py"}
 
 
@@ -91,3 +98,26 @@ def test_extras_named_to_people_exist() -> None:
 def test_packages_are_typed() -> None:
     """The client ships py.typed, so that callers' type checkers read its annotations."""
     assert (CLIENT / "py.typed").exists()
+
+
+def list_declared() -> set[str]:
+    """The names of every dependency that pyproject.toml declares, in any extra."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    groups = [project["dependencies"], *project["optional-dependencies"].values()]
+    lines = [line for group in groups for line in group]
+    return {canonicalize_name(Requirement(line).name) for line in lines} - {"livewarden"}
+
+
+def test_every_dependency_has_its_reason() -> None:
+    """The table of CONTRIBUTING.md names what pyproject.toml declares, and nothing else."""
+    rows = re.findall(
+        r"^\| (?!package)([^|]+) \|", (ROOT / "CONTRIBUTING.md").read_text(), re.MULTILINE
+    )
+    named = [re.sub(r"\(.*?\)|\[.*?\]", "", row).split(",") for row in rows]
+    assert {canonicalize_name(name.strip()) for row in named for name in row} == list_declared()
+
+
+def test_every_dependency_is_pinned() -> None:
+    """Two installations with constraints.txt get the same versions of what is declared."""
+    pins = re.findall(r"^([\w.-]+)==", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
+    assert list_declared() - {canonicalize_name(pin) for pin in pins} == UNPINNED

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from io import BytesIO
@@ -12,6 +11,7 @@ import pytest
 from block import ROOT, list_pages, read_blocks
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from link import link_or_copy
 from PIL import Image
 
 from livewarden_client.wire import MODERATION
@@ -60,7 +60,7 @@ def release(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 def checkout(tmp_path: Path, release: Bundle, jpeg: bytes) -> Path:
     """A copy of a checkout after `make export`, with the files that the documents' commands name.
 
-    Large files are linked: what a command replaces or deletes is gone here alone.
+    Large files are linked where that can be: what a command replaces or deletes is gone here alone.
     """
     folder = tmp_path / "livewarden"
     _link(REPOSITORY, folder / "model_repository", leave_out=set())
@@ -101,7 +101,7 @@ def _link(source: Path, target: Path, leave_out: set[str]) -> None:
         name = path.relative_to(source)
         if path.is_file() and name.as_posix() not in leave_out:
             (target / name).parent.mkdir(parents=True, exist_ok=True)
-            os.link(path, target / name)
+            link_or_copy(path, target / name)
 
 
 def _own(path: Path) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -15,6 +17,7 @@ from typing import Any
 import av
 import jsonschema
 import numpy as np
+import pytest
 import trustme
 import yaml
 from block import ROOT, Block, read_script
@@ -36,7 +39,8 @@ TIMEOUT_S = 120
 SCHEMAS = Path(livewarden_client.__file__).parent / "schema"
 
 # Around every script: a server that is on other ports than the documents' says so to its client;
-# `livewarden serve` ends once it is ready, and takes free ports; make says what it would do.
+# `livewarden serve` ends once it is ready, and takes free ports; make says what it would do; what
+# would act outside the checkout ends the script, also from within a substitution.
 PRELUDE = """
 set -euo pipefail
 livewarden() {
@@ -52,7 +56,17 @@ livewarden() {
   esac
 }
 make() { command make --dry-run --directory "$ROOT" "$@"; }
+refuse() { echo "$1 acts outside the checkout: mark this block as not run" >&2; kill $$; exit 1; }
+docker() { refuse docker; }
+helm() { refuse helm; }
+kubectl() { refuse kubectl; }
+pip() { refuse pip; }
+podman() { refuse podman; }
 """
+
+# Programs that the documents use and that no extra brings, and Debian's packages that do.
+PROGRAMS = {"curl": "curl", "jq": "jq", "openssl": "openssl"}
+_CALLED = re.compile(rf"(?:^|[|;&(])\s*({'|'.join(PROGRAMS)})\s", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +85,15 @@ def run_block(block: Block, scene: Scene) -> None:
 
 
 def run_shell(block: Block, scene: Scene) -> None:
-    """The commands one after the other, as in a checkout after `make export`."""
+    """The commands one after the other, as in a checkout after `make export`.
+
+    A block is skipped where a program that it calls is not installed.
+    """
     script = read_script(block)
+    lacking = list_lacking(script)
+    if lacking:
+        packages = " ".join(PROGRAMS[name] for name in lacking)
+        pytest.skip(f"{block} needs {', '.join(lacking)}: apt install {packages}")
     places = {"60f26": scene.release[:5], "BUNDLE": scene.release}
     environment = {"ROOT": str(ROOT), "GRPC": "no server was asked for"}
     if "moderate" in script or "curl" in script:
@@ -100,6 +121,13 @@ def run_shell(block: Block, scene: Scene) -> None:
         check=False,
     )
     assert ran.returncode == 0, f"{block}: exit code {ran.returncode}\n{ran.stdout}\n{ran.stderr}"
+
+
+def list_lacking(script: str) -> list[str]:
+    """The programs that `script` calls, that come from elsewhere, and that are not here."""
+    path = _environment()["PATH"]
+    called = sorted(set(_CALLED.findall(script)))
+    return [name for name in called if shutil.which(name, path=path) is None]
 
 
 def run_python(block: Block, scene: Scene) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from runner import (
     check_text,
     check_toml,
     check_yaml,
+    list_lacking,
     run_shell,
 )
 
@@ -83,26 +86,43 @@ def scene(checkout: Path) -> Scene:
 
 @pytest.mark.integration
 @pytest.mark.parametrize(
-    ("language", "body"),
+    ("language", "body", "message"),
     [
-        ("sh", "livewarden policy check no-such-file.yaml\n"),
-        ("console", "$ false\n$ true\n"),
-        ("yaml", "policy: { id: x, version: '1', taxonomy: t1.0 }\nlabls: {}\n"),
-        ("yaml", "labels: { hate: { thresholds: { block: 2 } } }\n"),
-        ("yaml", "text_encoder: { source: { kind: none } }\n"),
-        ("yaml", "services: {}\n"),
-        ("json", '{"schema": "livewarden.verdict/v1"}'),
-        ("json", '{"region": 1}'),
-        ("json", '{"region": "DE", "colour": "red"}'),
-        ("json", "{"),
-        ("jsonl", '{"text": "no time"}'),
-        ("toml", '[[node]]\nname = "x"\ncores = 8'),
-        ("text", "$ rm -rf /\n"),
+        ("sh", "livewarden policy check no-such-file.yaml\n", "no-such-file.yaml"),
+        ("console", "$ false\n$ true\n", "p.md:1: exit code 1"),
+        ("sh", "true | helm list\n", "helm acts outside the checkout"),
+        ("sh", "echo $(docker ps)\n", "docker acts outside the checkout"),
+        ("yaml", "policy: { id: x, version: '1', taxonomy: t1.0 }\nlabls: {}\n", "labls"),
+        (
+            "yaml",
+            "labels: { hate: { thresholds: { block: 2 } } }\n",
+            "thresholds.block: expected",
+        ),
+        ("yaml", "text_encoder: { source: { kind: none } }\n", "source.kind: Invalid value 'none'"),
+        ("yaml", "services: {}\n", "nothing here reads YAML with the keys ['services']"),
+        ("json", '{"schema": "livewarden.verdict/v1"}', "is a required property"),
+        ("json", '{"region": 1}', "/context/region: Expected `str`"),
+        ("json", '{"region": "DE", "colour": "red"}', "['colour', 'region']"),
+        ("json", "{", "Expecting property name"),
+        ("jsonl", '{"text": "no time"}', "needs either `t`"),
+        ("toml", '[[node]]\nname = "x"\ncores = 8', "nothing can be planned with"),
+        ("text", "$ rm -rf /\n", "look like commands"),
     ],
 )
-def test_a_wrong_block_fails(scene: Scene, language: str, body: str) -> None:
-    """Each kind of check has been seen failing."""
+def test_a_wrong_block_fails(scene: Scene, language: str, body: str, message: str) -> None:
+    """Each kind of check has been seen failing, for the reason that it looks for."""
     checks = {run_shell, check_yaml, check_json, check_json_lines, check_toml, check_text}
     assert checks <= set(RUNNERS.values())
-    with pytest.raises(Exception, match=r".+"):
+    with pytest.raises(Exception, match=re.escape(message)):
         RUNNERS[language](Block("p.md", 1, language, body), scene)
+
+
+def test_a_block_whose_program_is_absent_is_skipped(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says which, and what to install; a word that is no command is no program."""
+    monkeypatch.setattr(shutil, "which", lambda name, **_: None if name == "jq" else f"/bin/{name}")
+    assert list_lacking("echo jq curl \\\n  --jq | cat\n") == []
+    body = "k=$(openssl rand -hex 32)\necho {} | jq .a\n"
+    with pytest.raises(pytest.skip.Exception, match="needs jq: apt install jq"):
+        run_shell(Block("p.md", 1, "sh", body), scene)

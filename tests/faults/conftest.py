@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from link import link_or_copy
 from patient import Patient, admit
 from proxy import Proxy
 from scorecard import Scorecard, render_table
@@ -62,7 +63,7 @@ def faulty(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     """A server whose models do harm on request: see faulty_leaf.py and faulty_pipeline.py."""
     root = tmp_path_factory.mktemp("faulty")
     for name in ("model_repository", "bundles"):
-        shutil.copytree(repository.parent / name, root / name, copy_function=os.link)
+        shutil.copytree(repository.parent / name, root / name, copy_function=link_or_copy)
     shutil.copytree(repository.parent / "policies", root / "policies")
     for path in (root / "model_repository").glob("*/[0-9]*/model.py"):
         kind = "pipeline" if path.parts[-3] == "moderation" else "leaf"

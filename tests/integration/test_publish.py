@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import random
 import shutil
 import signal
@@ -20,6 +19,7 @@ from typing import Self
 import numpy as np
 import pytest
 from bundle_variant import make_repository, make_variant
+from link import link_or_copy
 
 from livewarden_client import Client, Clip, Text
 from livewarden_client.wire import FUSION_CLASSIFIER, LEAVES, MODERATION
@@ -71,7 +71,7 @@ def make_unusable(bundle: Bundle, bundles: Path) -> Bundle:
             name = path.relative_to(bundle.folder).as_posix()
             if path.is_file() and name not in {MANIFEST, SBOM, graph}:
                 (staged / name).parent.mkdir(parents=True, exist_ok=True)
-                os.link(path, staged / name)
+                link_or_copy(path, staged / name)
         (staged / graph).write_text("<net/>")
         facts = {k: v for k, v in bundle.manifest.items() if k not in {"files", "digest"}}
         return seal_bundle(staged, facts)

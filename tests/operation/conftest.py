@@ -1,11 +1,11 @@
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from link import link_or_copy
 from monitor import Prometheus
 
 from livewarden_client import Client
@@ -22,7 +22,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.fail("no live bundle: run `make export` first")
     root = tmp_path_factory.mktemp("site")
     for name in ("model_repository", "bundles"):
-        shutil.copytree(ROOT / name, root / name, copy_function=os.link)
+        shutil.copytree(ROOT / name, root / name, copy_function=link_or_copy)
     return root / "model_repository"
 
 

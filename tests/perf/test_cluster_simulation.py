@@ -45,15 +45,15 @@ def test_one_node_is_lindleys_recursion():
     ids=["exponential", "even", "eight servers", "still scenes"],
 )
 def test_the_model_and_the_simulation_agree(queue, utilisation):
-    """With all nodes and with one lost, to within 15 %."""
+    """With all nodes and with one lost, to within 10 %, as docs/capacity.md says."""
     nodes = 20
     rate = utilisation * queue.limit * (nodes - 1)
     scenario = Scenario(queue, nodes=nodes, rate=rate, clips=20_000)
     for phase in simulate_cluster(scenario).phases:
         loaded = queue.load(rate / phase.nodes / queue.limit, scenario.choices)
         assert phase.utilisation == pytest.approx(loaded.utilisation, rel=0.05)
-        assert loaded.pick(50) == pytest.approx(phase.p50_s, rel=0.15)
-        assert loaded.pick(99) == pytest.approx(phase.p99_s, rel=0.15)
+        assert loaded.pick(50) == pytest.approx(phase.p50_s, rel=0.1)
+        assert loaded.pick(99) == pytest.approx(phase.p99_s, rel=0.1)
 
 
 def test_a_lost_node_loses_no_clip():

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 
 import onnx
+from link import link_or_copy
 from onnx import numpy_helper
 
 from livewarden_client.wire import FUSION_CLASSIFIER
@@ -36,7 +36,7 @@ def make_variant(bundle: Bundle, bundles: Path, shift: float) -> Bundle:
             name = path.relative_to(bundle.folder).as_posix()
             if path.is_file() and name not in apart and not name.startswith(fusion):
                 (staged / name).parent.mkdir(parents=True, exist_ok=True)
-                os.link(path, staged / name)
+                link_or_copy(path, staged / name)
         graph = onnx.load(bundle.folder / fusion / ONNX_FILE)
         [bias] = [t for t in graph.graph.initializer if t.name == TEXT_BIAS]
         bias.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(bias) - shift, bias.name))
