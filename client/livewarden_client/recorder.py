@@ -236,7 +236,12 @@ def parse_exchange(line: str | bytes, place: str) -> dict[str, Any]:
         exchange = json.loads(line)
     except ValueError:
         exchange = None
-    if not isinstance(exchange, dict) or exchange.get("format") != FORMAT:
+    if (
+        not isinstance(exchange, dict)
+        or exchange.get("format") != FORMAT
+        or not isinstance(exchange.get("request"), dict)
+        or not isinstance(exchange["request"].get("context"), dict)
+    ):
         raise InvalidRequest(f"path: {place} is no exchange of the format {FORMAT!r}", "path")
     return exchange
 
@@ -248,9 +253,9 @@ def load_clip(exchange: dict[str, Any], path: Path) -> Clip:
     """
     request = exchange["request"]
     context = dict(request["context"])
-    pixels = request["frames_rgb"]
     media = path / _MEDIA
     try:
+        pixels = request["frames_rgb"]
         infos = context.pop("texts", [{}] * len(request["texts"]))
         texts = [
             Text(text=text.encode("utf-8", "surrogateescape"), **info)

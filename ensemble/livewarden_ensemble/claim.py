@@ -21,7 +21,8 @@ import psutil
 
 from livewarden_ensemble.keeper import SHARED_MEMORY, remove_shared_memory
 
-_START: Final = "lw_"
+# What the names of every claim begin with.
+START: Final = "lw_"
 
 
 @dataclass(slots=True)
@@ -35,7 +36,7 @@ class Claim:
     @property
     def lock_path(self) -> Path:
         """The lock file, deleted last of all."""
-        return SHARED_MEMORY / f"{_START}{self.token}.lock"
+        return SHARED_MEMORY / f"{START}{self.token}.lock"
 
     @property
     def runtime(self) -> Path:
@@ -44,7 +45,7 @@ class Claim:
 
     def name_prefix(self, generation: int) -> str:
         """The prefix of the shared memory of start number `generation`; no other start has it."""
-        return f"{_START}{self.token}_{generation}_"
+        return f"{START}{self.token}_{generation}_"
 
     def release(self) -> None:
         """Delete everything that belongs to the claim, and the claim; once."""
@@ -52,7 +53,7 @@ class Claim:
             return
         self.released = True
         shutil.rmtree(self.runtime, ignore_errors=True)
-        remove_shared_memory(f"{_START}{self.token}_")
+        remove_shared_memory(f"{START}{self.token}_")
         self.lock_path.unlink(missing_ok=True)
         os.close(self.lock)
 
@@ -62,7 +63,7 @@ def take_claim() -> Claim:
     remove_stale()
     while True:
         token = secrets.token_hex(4)
-        path = SHARED_MEMORY / f"{_START}{token}.lock"
+        path = SHARED_MEMORY / f"{START}{token}.lock"
         try:
             lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
         except FileExistsError:
@@ -75,14 +76,14 @@ def take_claim() -> Claim:
 
 def remove_stale() -> None:
     """Kill the processes and delete the files of every claim that nobody holds any more."""
-    for path in SHARED_MEMORY.glob(f"{_START}*.lock"):
+    for path in SHARED_MEMORY.glob(f"{START}*.lock"):
         try:
             lock = os.open(path, os.O_RDWR)
         except (FileNotFoundError, PermissionError):  # just released; another user's
             continue
         if _lock(lock):
-            token = path.name.removeprefix(_START).removesuffix(".lock")
-            kill_processes(f"{_START}{token}_")
+            token = path.name.removeprefix(START).removesuffix(".lock")
+            kill_processes(f"{START}{token}_")
             Claim(token, lock).release()
         else:
             os.close(lock)
@@ -91,7 +92,7 @@ def remove_stale() -> None:
 def list_claims() -> dict[str, bool]:
     """Whether somebody holds it, for each claim that this user may look at, by its token."""
     claims = {}
-    for path in sorted(SHARED_MEMORY.glob(f"{_START}*.lock")):
+    for path in sorted(SHARED_MEMORY.glob(f"{START}*.lock")):
         try:
             lock = os.open(path, os.O_RDONLY)
         except OSError:  # just released; another user's
@@ -104,7 +105,7 @@ def list_claims() -> dict[str, bool]:
             held = True
         finally:
             os.close(lock)
-        claims[path.name.removeprefix(_START).removesuffix(".lock")] = held
+        claims[path.name.removeprefix(START).removesuffix(".lock")] = held
     return claims
 
 

@@ -124,11 +124,14 @@ def _explain(message: str) -> MalformedRequest:
     if unknown := _UNKNOWN.fullmatch(problem):
         owner = next((name for name in reversed(path) if not name.isdecimal()), "")
         return _explain_unknown(pointer, unknown["name"], _FIELDS[owner])
+    return MalformedRequest(pointer, filter_problem(problem))
+
+
+def filter_problem(problem: str) -> str:
+    """What may be told of a problem that msgspec found: nothing that its input holds."""
     if problem.startswith("Invalid enum value"):
-        return MalformedRequest(pointer, f"must be one of: {', '.join(TEXT_KINDS)}")
-    return MalformedRequest(
-        pointer, problem if _QUOTABLE.match(problem) else "has a value of the wrong form"
-    )
+        return f"must be one of: {', '.join(TEXT_KINDS)}"
+    return problem if _QUOTABLE.match(problem) else "has a value of the wrong form"
 
 
 def _explain_unknown(pointer: str, name: str, fields: tuple[str, ...]) -> MalformedRequest:

@@ -63,6 +63,14 @@ def size_shared_memory() -> int:
     return _MIB << math.ceil(math.log2(largest / _MIB))
 
 
+def count_copies(repository: Path) -> int:
+    """How many models of `repository` need shared memory of their own at a start."""
+    models = list(repository.glob("*/config.pbtxt"))
+    # A leaf runs once per version, and a publish loads one more beside those.
+    versions = [path for path in repository.glob("*/[0-9]*") if path.is_dir()]
+    return max(len(models), len(versions))
+
+
 @dataclass(frozen=True, slots=True)
 class Ports:
     """The three ports of a server, in the order and with the names of the command's flags."""
@@ -181,9 +189,7 @@ class Launch:
                 "Name the model repository with --repository."
             )
         stats = os.statvfs(SHARED_MEMORY)
-        # A leaf runs once per version, and a publish loads one more beside those.
-        versions = [path for path in self.repository.glob("*/[0-9]*") if path.is_dir()]
-        copies = max(len(models), len(versions))
+        copies = count_copies(self.repository)
         free, needed = stats.f_bavail * stats.f_frsize, copies * size_shared_memory()
         if free < needed:
             raise ServerFailed(

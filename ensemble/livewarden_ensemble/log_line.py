@@ -24,6 +24,11 @@ _TRITON: Final = re.compile(
     r"^(?P<level>[IWEFV])\d{4} [\d:.]+ \d+ (?P<source>[^\]]+)\] (?P<message>.*)$"
 )
 _CLIP: Final = '{"event": "clip"'
+_QUOTED_CLIP: Final = json.dumps(_CLIP)[:-1]
+_CUT: Final = "the record of a clip was cut"
+# An id takes at most this much of a line, escaped, so that a record stays whole (serverlog.py).
+_ID_BYTES: Final = 512
+_CHAR_BYTES: Final = 12  # a character beyond the first 65536, as JSON in ASCII
 
 
 def format_line(line: str) -> str:
@@ -37,7 +42,7 @@ def format_line(line: str) -> str:
         try:
             return _dump(json.loads(message) | fields)
         except ValueError:  # cut where a line is too long
-            message = "the record of a clip was cut"
+            message = _CUT
     return _dump({"event": "log", **fields, "source": found["source"], "message": message})
 
 
@@ -54,21 +59,21 @@ def format_notice(notice: Notice) -> str:
 def describe_clip(answer: Answer, trace: str = "") -> tuple[bool, str]:
     """Whether a clip's record is of more than an allow, and the record; "" for a canary.
 
-    `trace` is the caller's `traceparent`.
+    `trace` is the caller's `traceparent`, as `read_trace` lets it through.
     """
     outcome = answer.outcome
     if outcome.canary:
         return False, ""
     fields: dict[str, Any] = {"event": "clip", "bundle": answer.bundle, "role": answer.role}
     if trace:
-        fields["trace_id"] = trace.split("-")[1] if trace.count("-") > 1 else ""
+        fields["trace_id"] = trace.split("-")[1]
     if outcome.refusal is not None:
         return True, json.dumps(fields | {"action": "refused"})
     verdict = outcome.verdict
     assert verdict is not None
     fields |= {
-        "request_id": verdict.request_id,
-        "stream_id": verdict.stream_id,
+        "request_id": _cap(verdict.request_id),
+        "stream_id": _cap(verdict.stream_id),
         "clip_seq": verdict.clip_seq,
         "action": verdict.action,
         "label": verdict.label,
@@ -79,6 +84,12 @@ def describe_clip(answer: Answer, trace: str = "") -> tuple[bool, str]:
         "ms": verdict.timings_ms.get("total"),
     }
     return verdict.action != "allow", json.dumps(fields)
+
+
+def _cap(identity: str) -> str:
+    if len(json.dumps(identity)) <= _ID_BYTES:
+        return identity
+    return identity[: _ID_BYTES // _CHAR_BYTES] + "..."
 
 
 def _dump(fields: dict[str, Any]) -> str:
@@ -92,5 +103,6 @@ def _unquote(message: str) -> str:
         try:
             return str(json.loads(message))
         except ValueError:
-            return message.strip('"')
+            # What is left of a clip's record holds ids that the caller chose.
+            return _CUT if message.startswith(_QUOTED_CLIP) else message.strip('"')
     return message

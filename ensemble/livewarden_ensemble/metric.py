@@ -53,6 +53,8 @@ _ENCODERS: Final = (VISION_ENCODER.name, TEXT_ENCODER.name)
 _SECONDS: Final = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0, 10.0)
 _ROLES: Final = ("live", "previous", "candidate", "canary", "shadow")
 # Those that answer callers; the others answer whoever has the server's key.
+# What a caller's clock may be off by: a day.
+_MOST_TOLD_S: Final = 86_400.0
 _CALLERS: Final = ("live", "canary")
 _RESULTS: Final = ("same", "differs", "failed", "dropped")
 
@@ -275,10 +277,16 @@ def _tally_outcome(tally: Tally, outcome: Outcome, role: str) -> None:
         return
     if context.captured_at_ms is not None:
         age = (outcome.arrived_ms - context.captured_at_ms) / 1e3
-        tally.observe(age, "livewarden_clip_age_seconds")
+        _observe_told(tally, age, "livewarden_clip_age_seconds")
     if context.deadline_ms is not None:
         left = (context.deadline_ms - outcome.arrived_ms) / 1e3
-        tally.observe(left, "livewarden_deadline_left_seconds")
+        _observe_told(tally, left, "livewarden_deadline_left_seconds")
+
+
+def _observe_told(tally: Tally, seconds: float, name: str) -> None:
+    """Observe what follows from a caller's clock, unless that is no clock: a sum never recovers."""
+    if abs(seconds) <= _MOST_TOLD_S:
+        tally.observe(seconds, name)
 
 
 def _tally_course(tally: Tally, course: Course) -> None:

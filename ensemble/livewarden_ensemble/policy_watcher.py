@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import threading
 import time
@@ -48,6 +49,8 @@ class PolicyWatcher:
     ) -> None:
         self._path = path
         self._public_key = public_key
+        # Before the policy is read: what changes meanwhile is a change.
+        signature = _look(self._list_signature(), {})
         self.policy = self._load()
         self.reloads = 0
         self.refusals = 0
@@ -57,7 +60,7 @@ class PolicyWatcher:
         self._on_refused = on_refused
         self._on_mended = on_mended
         self._refused = ""
-        self._seen = _look(self._list_files(self.policy), {})
+        self._seen = self._recall(self.policy, signature)
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="policy-watcher", daemon=True)
 
@@ -80,20 +83,13 @@ class PolicyWatcher:
         try:
             policy = self._load()
         except PolicyInvalid as error:
-            self.is_stale = True
-            if str(error) != self._refused:
-                self._refused = str(error)
-                self.refusals += 1
-                self._on_refused(error)
+            self._refuse(error)
             return False
         if self.is_stale:
             self.is_stale, self._refused = False, ""
             self._on_mended()
         changed = policy.digest != self.policy.digest
-        # Files that are new to the policy are looked at for the first time; those that `seen` has
-        # keep that look, so that one which changed while it was read is read again.
-        files = self._list_files(policy)
-        self._seen = _look(files, {}) | {path: seen[path] for path in files if path in seen}
+        self._seen = self._recall(policy, seen)
         if changed:
             # One assignment: a batch that is under way ends with the policy that it began with.
             self.policy = policy
@@ -107,21 +103,45 @@ class PolicyWatcher:
             verify_policy_signature(policy, self._public_key)
         return policy
 
+    def _refuse(self, error: PolicyInvalid) -> None:
+        self.is_stale = True
+        if str(error) != self._refused:
+            self._refused = str(error)
+            self.refusals += 1
+            self._on_refused(error)
+
     def _list_files(self, policy: Policy) -> list[Path]:
-        signature = [] if self._public_key is None else [locate_signature(self._path)]
-        return [*policy.files, *signature]
+        return [*policy.files, *self._list_signature()]
+
+    def _list_signature(self) -> list[Path]:
+        return [] if self._public_key is None else [locate_signature(self._path)]
+
+    def _recall(self, policy: Policy, seen: Mapping[Path, _Look]) -> dict[Path, _Look]:
+        """The files of `policy` as they were read, whatever they are by now; else as `seen`."""
+        read = {path: _Look((), digest) for path, digest in policy.files.items()}
+        looks = {path: seen[path] for path in self._list_files(policy) if path in seen}
+        return read | {path: look for path, look in looks.items() if read.get(path, look) == look}
 
     def _run(self) -> None:
         while not self._stopped.wait(self._interval):
-            self.check()
+            try:
+                self.check()
+            except Exception as error:  # noqa: BLE001 - without this thread no policy ever changes
+                broken = f"{self._path}: cannot be taken over: {type(error).__name__}"
+                # Those who are told may be what broke.
+                with contextlib.suppress(Exception):
+                    self._refuse(PolicyInvalid(broken))
 
 
 @dataclass(frozen=True, slots=True)
 class _Look:
-    """A file as it was seen: `stamp` is size and times, `digest` is None where it is not there."""
+    """A file as it was seen: `stamp` is size and times, `digest` is None where it is not there.
+
+    Without a stamp only the digest is known, of what was read.
+    """
 
     stamp: tuple[int, ...] = field(compare=False)
-    digest: bytes | None
+    digest: str | None
 
 
 def _look(files: Iterable[Path], before: Mapping[Path, _Look]) -> dict[Path, _Look]:
@@ -136,6 +156,6 @@ def _look_at(path: Path, before: _Look | None) -> _Look:
         fresh = time.time_ns() - stat.st_ctime_ns < _FRESH_NS
         if before is not None and before.stamp == stamp and not fresh:
             return before
-        return _Look(stamp, hashlib.sha256(path.read_bytes()).digest())
+        return _Look(stamp, hashlib.sha256(path.read_bytes()).hexdigest())
     except OSError:
         return _Look((), None)

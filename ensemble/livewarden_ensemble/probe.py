@@ -19,7 +19,7 @@ import psutil
 
 from livewarden_client.wire import LEAVES, MODERATION
 from livewarden_ensemble.bundle import read_pointer
-from livewarden_ensemble.claim import list_claims
+from livewarden_ensemble.claim import START, list_claims
 from livewarden_ensemble.errors import BundleInvalid, PolicyInvalid, ServerFailed
 from livewarden_ensemble.fact import (
     Facts,
@@ -35,8 +35,10 @@ from livewarden_ensemble.front import find_envoy
 from livewarden_ensemble.installation import find_installation
 from livewarden_ensemble.integrity import check_release, find_orphans
 from livewarden_ensemble.keeper import SHARED_MEMORY
-from livewarden_ensemble.launch import choose_port, size_shared_memory
+from livewarden_ensemble.launch import choose_port, count_copies, size_shared_memory
 from livewarden_ensemble.policy import lint, load_policy, locate_policy
+from livewarden_ensemble.policy_watcher import POLICY_KEY_VARIABLE
+from livewarden_ensemble.signature import verify_policy_signature
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -51,7 +53,6 @@ _RUN_TIMEOUT_S: Final = 20.0
 # What adjtimex(2) answers where nothing keeps the clock right, and more than its struct takes.
 _TIME_ERROR: Final = 5
 _TIMEX_BYTES: Final = 512
-_START: Final = "lw_"
 _TENSORRT: Final = ("tensorrt", "tensorrt-cu12", "tensorrt-cu13", "tensorrt-rtx")
 
 
@@ -86,7 +87,7 @@ def gather_facts(wish: Wish) -> Facts:
         ),
         shm_total=shm.f_blocks * shm.f_frsize,
         shm_free=shm.f_bavail * shm.f_frsize,
-        shm_needed=(len(LEAVES) + 1) * size_shared_memory(),
+        shm_needed=count_copies(wish.repository) * size_shared_memory(),
         shm_leaked=leaked,
         leftovers=leftovers,
         ports=tuple(_try_port(wish.host, flag, port) for flag, port in wish.ports.items() if port),
@@ -162,7 +163,7 @@ def _find_holder(number: int) -> tuple[str, bool]:
             if listens and connection.pid:
                 process = psutil.Process(connection.pid)
                 ours = any(
-                    f"={_START}{token}_" in part or f"livewarden-{token}" in part
+                    f"={START}{token}_" in part or f"livewarden-{token}" in part
                     for token in list_claims()
                     for part in process.cmdline()
                 )
@@ -172,9 +173,9 @@ def _find_holder(number: int) -> tuple[str, bool]:
 
 def _find_leftovers() -> tuple[dict[str, int], tuple[int, ...]]:
     """Files in /dev/shm, with their sizes, and processes, of servers whose supervisor is dead."""
-    held = tuple(f"{_START}{token}" for token, taken in list_claims().items() if taken)
+    held = tuple(f"{START}{token}" for token, taken in list_claims().items() if taken)
     leaked = {}
-    for path in SHARED_MEMORY.glob(f"{_START}*"):
+    for path in SHARED_MEMORY.glob(f"{START}*"):
         with contextlib.suppress(OSError):  # just released; another user's
             if not path.name.startswith(held) and path.stat().st_uid == os.getuid():
                 leaked[path.name] = path.stat().st_size
@@ -258,6 +259,8 @@ def _read_policy(wish: Wish) -> tuple[str, str, int]:
     file = wish.policy or locate_policy(wish.repository)
     try:
         policy = load_policy(file)
+        if key := os.environ.get(POLICY_KEY_VARIABLE):
+            verify_policy_signature(policy, Path(key))
     except (PolicyInvalid, OSError) as error:
         first, *more = str(error).splitlines()
         return str(file), f"{first} (and {len(more)} more)" if more else first, 0

@@ -6,6 +6,7 @@ with Server("model_repository", grpc_port=0) as server:
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, Self
@@ -325,5 +326,7 @@ def _ignore(_: object) -> None:
 
 def _write_line(line: str) -> None:
     # One write, so that lines of several threads do not mix.
-    sys.stderr.write(f"{line}\n")
-    sys.stderr.flush()
+    # Who reads it may be gone (OSError), or it may be closed (ValueError): the server is not.
+    with contextlib.suppress(OSError, ValueError):
+        sys.stderr.write(f"{line}\n")
+        sys.stderr.flush()

@@ -103,6 +103,15 @@ class ServerLog:
                 written = self._write(line)
                 self._file.emit(makeLogRecord({"msg": written}))
                 self._echo(written)
+                if not raw.endswith(b"\n"):
+                    _skip_line(stream)
+
+
+def _skip_line(stream: IO[bytes]) -> None:
+    """Pass over the rest of a line that was cut: read as a line, it could pose as Triton's own."""
+    while rest := stream.readline(_LINE_CHARS):
+        if rest.endswith(b"\n"):
+            return
 
 
 class _BoundedFile(RotatingFileHandler):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -32,7 +34,7 @@ from livewarden_ensemble.leaf_call import Arrays, LeafCall
 from livewarden_ensemble.ledger import Ledger, name_host
 from livewarden_ensemble.log_line import CLIPS_VARIABLE, describe_clip
 from livewarden_ensemble.meter import Meter
-from livewarden_ensemble.metric import tally_answers, tally_cache, tally_comparison
+from livewarden_ensemble.metric import Tally, tally_answers, tally_cache, tally_comparison
 from livewarden_ensemble.pipeline import Outcome, Pipeline
 from livewarden_ensemble.policy import Policy, locate_policy
 from livewarden_ensemble.policy_watcher import POLICY_KEY_VARIABLE, PolicyWatcher
@@ -46,6 +48,8 @@ from livewarden_ensemble.trace import Tracer, read_trace
 _CALL_THREADS: Final = 8
 _GRPC: Final = "127.0.0.1:8001"
 
+_Row = tuple[RawClip, Answer]
+
 
 class ModerationPipeline:
     """The model `moderation`: Triton requests through the pipeline, one response each."""
@@ -55,6 +59,7 @@ class ModerationPipeline:
         folder = Path(args["model_repository"])
         self._logger = pb.Logger
         self._meter = Meter(pb.MetricFamily)
+        self._cache_tallies: deque[Tally] = deque()
         self._watcher = PolicyWatcher(
             Path(os.environ.get("LIVEWARDEN_POLICY") or locate_policy(folder.parent)),
             public_key=Path(key) if (key := os.environ.get(POLICY_KEY_VARIABLE)) else None,
@@ -100,7 +105,7 @@ class ModerationPipeline:
             cache=cache,
             is_own=functools.partial(is_server_key, key=self._key),
         )
-        return _Governed(pipeline, self._watcher, cache, self._meter)
+        return _Governed(pipeline, self._watcher, cache, self._cache_tallies)
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
         """One response per request; none may hang, and none begins once the server is closed."""
@@ -112,51 +117,70 @@ class ModerationPipeline:
 
     def _moderate(self, requests: Sequence[Any]) -> list[Any]:
         """One response per request; an error in one request leaves the others alone."""
-        clips: list[RawClip] = []
-        spans = []
-        traced = self._tracer is not None or self._log_clips
-        for request in requests:
-            start = len(clips)
-            clips += _read_request(request, traced=traced)
-            spans.append(slice(start, len(clips)))
+        read = [self._read(request) for request in requests]
+        clips = [clip for part in read for clip in part or ()]
         try:
-            answers = self._router.moderate(clips)
-            outcomes = [answer.outcome for answer in answers]
-            held = self._keep(clips, outcomes)
-            self._report(clips, answers)
-            for clip, answer in zip(clips, answers, strict=True):
+            answers = iter(self._router.moderate(clips))
+            parts = [
+                None if part is None else [(clip, next(answers)) for clip in part] for part in read
+            ]
+            whole = [row for part in parts if part and not _is_refused(part) for row in part]
+            held = self._keep(whole)
+            responses = [_fail() if part is None else _answer(part, held=held) for part in parts]
+        except Exception as error:  # noqa: BLE001 - the last line of defence: no text may leak
+            self._note_failure("pipeline", error)
+            return [_fail() for _ in requests]
+        # Verdicts that do not leave are none: they are counted where the caller's retry gets them.
+        refused = [row for part in parts if part for row in part if _is_refused([row])]
+        self._report([*refused, *(() if held else whole)])
+        return responses
+
+    def _read(self, request: Any) -> list[RawClip] | None:
+        """The clips of one request; None where it cannot be read, which is told here."""
+        try:
+            return _read_request(request, traced=self._tracer is not None or self._log_clips)
+        except Exception as error:  # noqa: BLE001 - it would take its batch with it
+            self._note_failure("reading a request", error)
+            return None
+
+    def _note_failure(self, what: str, error: Exception) -> None:
+        # The type alone: a message could quote what a caller sent.
+        self._logger.log_error(f"{what} failed: {type(error).__name__}")
+        self._count("livewarden_pipeline_failures_total")
+
+    def _count(self, name: str) -> None:
+        # Where this fails, so did what is counted: callers must hear of that, not of this.
+        with contextlib.suppress(Exception):
+            self._meter.add(name)
+
+    def _report(self, rows: Sequence[_Row]) -> None:
+        clips, answers = [clip for clip, _ in rows], [answer for _, answer in rows]
+        try:
+            for clip, answer in rows:
                 if answer.shadow is not None:
                     self._shadow.offer(clip, answer.outcome, answer.shadow)
-            return [_answer(outcomes[span], held=held) for span in spans]
-        except Exception as error:  # noqa: BLE001 - the last line of defence: no text may leak
-            # The type alone: a message could quote what a caller sent.
-            self._logger.log_error(f"pipeline failed: {type(error).__name__}")
-            self._meter.add("livewarden_pipeline_failures_total")
-            failed = pb.TritonError(
-                "the pipeline failed; see the server log", pb.TritonError.INTERNAL
-            )
-            return [pb.InferenceResponse(error=failed) for _ in requests]
-
-    def _report(self, clips: Sequence[RawClip], answers: Sequence[Answer]) -> None:
-        try:
+            while self._cache_tallies:
+                self._meter.push(self._cache_tallies.popleft())
             self._meter.push(tally_answers(answers))
             if self._tracer is not None:
                 self._tracer.write(clips, answers)
             if self._log_clips:
-                for clip, answer in zip(clips, answers, strict=True):
+                for clip, answer in rows:
                     grave, line = describe_clip(answer, clip.trace.get("traceparent", ""))
                     if line:
                         (self._logger.log_warn if grave else self._logger.log_info)(line)
         except Exception as error:  # noqa: BLE001 - no verdict may be lost for a report of it
-            self._logger.log_error(f"metrics, traces or logs failed: {type(error).__name__}")
+            self._logger.log_error(
+                f"shadows, metrics, traces or logs failed: {type(error).__name__}"
+            )
 
-    def _keep(self, clips: Sequence[RawClip], outcomes: Sequence[Outcome]) -> bool:
-        """Record the batch; whether its verdicts must be held back, because that failed."""
+    def _keep(self, rows: Sequence[_Row]) -> bool:
+        """Record the verdicts; whether they must be held back, because that failed."""
         try:
-            self._ledger.keep(clips, outcomes)
+            self._ledger.keep([clip for clip, _ in rows], [answer.outcome for _, answer in rows])
         except AuditUnavailable as error:
             self._logger.log_error(str(error))
-            self._meter.add("livewarden_held_batches_total")
+            self._count("livewarden_held_batches_total")
             return True
         return False
 
@@ -237,13 +261,13 @@ class _Governed:
     pipeline: Pipeline
     watcher: PolicyWatcher
     cache: AnswerCache
-    meter: Meter
+    tallies: deque[Tally]
 
     def moderate(self, clips: Sequence[RawClip]) -> list[Outcome]:
         """One outcome per clip, in order."""
         self.pipeline.policy = self.watcher.policy
         outcomes = self.pipeline.moderate(clips)
-        self.meter.push(tally_cache(self.cache.take_counts()))
+        self.tallies.append(tally_cache(self.cache.take_counts()))
         return outcomes
 
 
@@ -278,11 +302,21 @@ def _read_request(request: Any, *, traced: bool) -> list[RawClip]:
     ]
 
 
-def _answer(outcomes: Sequence[Outcome], *, held: bool) -> Any:
+def _is_refused(rows: Sequence[_Row]) -> bool:
+    return any(answer.outcome.refusal is not None for _, answer in rows)
+
+
+def _fail() -> Any:
+    error = pb.TritonError("the pipeline failed; see the server log", pb.TritonError.INTERNAL)
+    return pb.InferenceResponse(error=error)
+
+
+def _answer(rows: Sequence[_Row], *, held: bool) -> Any:
     """One request's response: INVALID_ARGUMENT where any of its clips is malformed.
 
     `held` verdicts could not be recorded, and so do not leave.
     """
+    outcomes = [answer.outcome for _, answer in rows]
     for row, outcome in enumerate(outcomes):
         if outcome.refusal is not None:
             where = f"clip {row}: " if len(outcomes) > 1 else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import threading
 import time
@@ -255,4 +256,6 @@ class Supervisor:
         with self._changed:
             self.phase = phase
             self._changed.notify_all()
-        self._tell(Notice(phase, detail, cause))
+        # Who cannot hear of it is no reason to end a server that is well.
+        with contextlib.suppress(Exception):
+            self._tell(Notice(phase, detail, cause))

@@ -8,6 +8,7 @@ holds a text or a pixel.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final
@@ -27,6 +28,9 @@ OTLP_VARIABLE: Final = "OTEL_EXPORTER_OTLP_ENDPOINT"
 HEADERS: Final = "(?i)trace(parent|state)"
 SPAN: Final = "livewarden.clip"
 _LINGER_MS: Final = 1000
+# https://www.w3.org/TR/trace-context: what has another form may be anything, a text of a chat too.
+_TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+_MAX_STATE_CHARS: Final = 512
 _NEEDED: Final = "opentelemetry.sdk.trace", "opentelemetry.exporter.otlp.proto.http.trace_exporter"
 
 
@@ -150,17 +154,25 @@ class Tracer:
 
 
 def read_trace(parameters: str) -> dict[str, str]:
-    """The trace context among a request's parameters, which Triton gives as JSON."""
+    """The trace context among a request's parameters, which Triton gives as JSON.
+
+    Empty without a `traceparent` of the form that the standard asks for; a `tracestate` of more
+    than 512 characters is left out.
+    """
     try:
         given = json.loads(parameters) if parameters else {}
     except ValueError:
         return {}
-    names = ("traceparent", "tracestate")
-    return {
-        name.lower(): value
-        for name, value in given.items()
-        if name.lower() in names and isinstance(value, str)
-    }
+    if not isinstance(given, dict):
+        return {}
+    texts = {name.lower(): value for name, value in given.items() if isinstance(value, str)}
+    parent, state = texts.get("traceparent", ""), texts.get("tracestate", "")
+    if not _TRACEPARENT.fullmatch(parent):
+        return {}
+    kept = {"traceparent": parent}
+    if 0 < len(state) <= _MAX_STATE_CHARS:
+        kept["tracestate"] = state
+    return kept
 
 
 def _describe(outcome: Outcome) -> dict[str, Any]:

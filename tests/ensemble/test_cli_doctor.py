@@ -17,6 +17,8 @@ from livewarden_ensemble.claim import Claim, take_claim
 from livewarden_ensemble.cli_doctor import doctor
 from livewarden_ensemble.doctor import CHECKS, Finding, State
 from livewarden_ensemble.keeper import SHARED_MEMORY
+from livewarden_ensemble.launch import size_shared_memory
+from livewarden_ensemble.policy_watcher import POLICY_KEY_VARIABLE
 
 ROOT = Path(__file__).parents[2]
 
@@ -160,3 +162,21 @@ def test_a_terminal_gets_a_table():
         console.print(cli_doctor._render(found))
     assert "3 MiB [red] free" in capture.get()
     assert "Not fit to serve: 1 failed" in capture.get()
+
+
+def test_shared_memory_is_asked_for_as_serve_does(repository: Path):
+    """Each version of a model that lies there counts, or serve refuses where the doctor passed."""
+    for version in range(1, 10):
+        (repository / "text_encoder" / str(version)).mkdir()
+    facts = probe.gather_facts(probe.Wish(repository, "127.0.0.1", {}))
+    assert facts.shm_needed == 9 * size_shared_memory()
+
+
+def test_a_policy_without_the_signature_that_is_asked_for_is_told(
+    repository: Path, keys: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Where a key is named, a policy that it did not sign cannot be served."""
+    monkeypatch.setenv(POLICY_KEY_VARIABLE, str(keys / "release.pub"))
+    _, found = examine(repository)
+    assert found["policy"]["state"] == "fail"
+    assert "only a signed policy is accepted" in found["policy"]["detail"]

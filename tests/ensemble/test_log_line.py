@@ -9,6 +9,8 @@ from livewarden_ensemble.supervisor import Cause, Notice, Phase
 from livewarden_ensemble.trace import read_trace
 
 HEAD = "W1123 10:14:33.393084 1485 pb_stub.cc:405] "
+CUT = "the record of a clip was cut"
+PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
 @pytest.mark.parametrize(
@@ -19,6 +21,7 @@ HEAD = "W1123 10:14:33.393084 1485 pb_stub.cc:405] "
         ("no head at all", {"level": "info", "message": "no head at all"}),
         (HEAD + json.dumps('{"event": "clip", "action": "block"}'), {"action": "block"}),
         (HEAD + json.dumps('{"event": "clip", "acti'), {"event": "log", "level": "warning"}),
+        (HEAD + json.dumps('{"event": "clip", "i": "mine')[:-1], {"message": CUT}),
         (HEAD + '"broken \\', {"message": "broken \\"}),
         ("", {"message": ""}),
     ],
@@ -42,14 +45,22 @@ def test_a_notice_says_what_ailed_the_server():
 @pytest.mark.parametrize(
     ("parameters", "found"),
     [
-        ('{"traceparent":"00-a-b-01","other":"x"}', {"traceparent": "00-a-b-01"}),
-        ('{"Traceparent":"00-a-b-01","TraceState":"k=v"}', {"traceparent", "tracestate"}),
-        ('{"traceparent": 7}', {}),
+        ({"traceparent": PARENT, "other": "x"}, {"traceparent": PARENT}),
+        (
+            {"Traceparent": PARENT, "TraceState": "k=v"},
+            {"traceparent": PARENT, "tracestate": "k=v"},
+        ),
+        ({"traceparent": PARENT, "tracestate": "k" * 513}, {"traceparent": PARENT}),
+        ({"traceparent": 7}, {}),
+        ({"traceparent": "00-words of a caller-b-01", "tracestate": "k=v"}, {}),
+        ({"traceparent": PARENT + "\n"}, {}),
+        ({"tracestate": "k=v"}, {}),
+        ("[]", {}),
         ("", {}),
         ("no json", {}),
     ],
 )
-def test_trace_context_is_found_among_parameters(parameters: str, found: dict):
-    """Header names in any case; nothing else, and nothing that is no text."""
-    read = read_trace(parameters)
-    assert (set(read) if isinstance(found, set) else read) == found
+def test_trace_context_is_found_among_parameters(parameters: str | dict, found: dict):
+    """Header names in any case; nothing else, and nothing that has not the standard's form."""
+    given = parameters if isinstance(parameters, str) else json.dumps(parameters)
+    assert read_trace(given) == found

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from livewarden_client.wire import LABELS, LEAVES
+from livewarden_client.wire import LABELS, LEAVES, MAX_MS, MIN_UNIX_MS
 from livewarden_ensemble.clip import RawClip
 from livewarden_ensemble.course import STAGES, Course
 from livewarden_ensemble.meter import MOST_OPEN, Meter
@@ -259,3 +259,20 @@ def test_the_supervisor_tells_its_restarts_and_phase():
     assert not any("secret" in line for line in lines)
     for name in SERVER:
         assert any(line.startswith(name) for line in lines)
+
+
+def test_a_clock_that_is_none_is_not_observed(answer: Any, make_clip: Any):
+    """One caller's absurd time would stay in the sum for ever; a clock that is off by hours may."""
+    hour = 3_600_000
+    clips = [
+        make_clip(captured_at_ms=MAX_MS, deadline_ms=MAX_MS),
+        make_clip(captured_at_ms=MIN_UNIX_MS),
+        make_clip(captured_at_ms=NOW + hour, deadline_ms=NOW + hour),
+    ]
+    observed = tally_answers(answer(clips)).observed
+    assert [value for (name, *_), value in observed if name == "livewarden_clip_age_seconds"] == [
+        -3600
+    ]
+    assert [
+        value for (name, *_), value in observed if name == "livewarden_deadline_left_seconds"
+    ] == [3600]

@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from livewarden_ensemble import policy_watcher
 from livewarden_ensemble.errors import PolicyInvalid
-from livewarden_ensemble.policy import Policy
+from livewarden_ensemble.policy import Policy, load_policy
 from livewarden_ensemble.policy_watcher import PolicyWatcher
 
 TEXT = """\
@@ -170,3 +172,69 @@ def test_a_bad_file_at_the_start_is_an_error(path: Path) -> None:
     path.write_text("nonsense")
     with pytest.raises(PolicyInvalid):
         PolicyWatcher(path)
+
+
+def load_and_then(change: Callable[[], object]) -> Callable[[Path], Policy]:
+    """A `load_policy` after which, the first time, the files change at once."""
+    changes = [change]
+
+    def load(path: Path) -> Policy:
+        policy = load_policy(path)
+        if changes:
+            changes.pop()()
+        return policy
+
+    return load
+
+
+def test_a_change_right_after_the_first_reading_is_seen(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file that was read decides, and the one that replaced it is a change."""
+    load = load_and_then(lambda: write(path, "2"))
+    monkeypatch.setattr(policy_watcher, "load_policy", load)
+    watcher = PolicyWatcher(path)
+    assert watcher.policy.version == "1"
+    assert watcher.check()
+    assert watcher.policy.version == "2"
+    assert not watcher.check()
+
+
+def test_a_list_that_is_new_and_changes_while_it_is_read_is_seen(
+    watcher: PolicyWatcher, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that a new policy brings is compared with what was read of it; old ones are let go."""
+    other = path.with_name("other.txt")
+    other.write_text("first\n")
+    path.write_text(path.read_text().replace("words.txt", "other.txt"))
+    load = load_and_then(lambda: other.write_text("second\n"))
+    monkeypatch.setattr(policy_watcher, "load_policy", load)
+    assert watcher.check()
+    assert watcher.policy.matcher.lists["words"].phrases == ["first"]
+    assert watcher.check()
+    assert watcher.policy.matcher.lists["words"].phrases == ["second"]
+    monkeypatch.setattr(policy_watcher, "load_policy", lambda _: pytest.fail("nothing changed"))
+    assert not watcher.check()
+
+
+def test_an_error_of_our_own_is_a_refusal_and_no_end(
+    watcher: PolicyWatcher, told: Told, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever a policy makes the reader do, the thread goes on, and says that it is stale."""
+
+    def break_down(_path: Path) -> Policy:
+        raise MemoryError("words of the file")
+
+    monkeypatch.setattr(policy_watcher, "load_policy", break_down)
+    watcher.start()
+    write(path, "2")
+    deadline = time.monotonic() + 20
+    while not told.errors and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert watcher.is_stale
+    assert [str(error) for error in told.errors] == [f"{path}: cannot be taken over: MemoryError"]
+    monkeypatch.undo()
+    while watcher.policy.version != "2" and time.monotonic() < deadline:
+        time.sleep(0.01)
+    watcher.stop()
+    assert (watcher.policy.version, watcher.is_stale, told.mended) == ("2", False, 1)

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import contextlib
 import os
+import sys
 from pathlib import Path
 
 import pytest
 
-from livewarden_ensemble import serverlog
+from livewarden_ensemble import server, serverlog
 from livewarden_ensemble.serverlog import ServerLog, explain_failure
 
 SUM = "error: creating server: Internal - failed to load all models"
@@ -90,3 +92,40 @@ def test_full_disk_does_not_stop_the_reading(capfd: pytest.CaptureFixture[str]):
     log.close()
     assert log.lines[-1] == "line 99"
     assert capfd.readouterr().err == ""
+
+
+def test_the_rest_of_a_cut_line_is_no_line(tmp_path: Path):
+    """Who can make a line long cannot have its end read as a line of Triton's own."""
+    forged = b"F1123 10:00:00 1 x] forged"
+    echoed: list[str] = []
+    log = ServerLog(tmp_path / "log", echo=echoed.append)
+    end, start = os.pipe()
+    log.follow(os.fdopen(end, "rb"))
+    with os.fdopen(start, "wb") as stream:
+        stream.write(b"x" * 4096 + forged + b"y" * 9000 + forged + b"\nnext\n" + b"z" * 5000)
+    log.close()
+    assert log.lines == ("x" * 4096, "next", "z" * 4096)
+    assert tuple(echoed) == log.lines
+
+
+@pytest.mark.parametrize("closed", [False, True])
+def test_a_broken_stderr_does_not_stop_the_reading(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, closed: bool
+):
+    """Who collects the lines may go; tritonserver's pipe must be read to its end."""
+    away, broken = os.pipe()
+    os.close(away)
+    stderr = os.fdopen(broken, "w", buffering=1)
+    if closed:
+        stderr.close()
+    monkeypatch.setattr(sys, "stderr", stderr)
+    log = ServerLog(tmp_path / "log", echo=server._write_line)
+    end, start = os.pipe()
+    log.follow(os.fdopen(end, "rb"))
+    with os.fdopen(start, "wb") as stream:
+        stream.writelines(b"line %d\n" % number for number in range(100))
+    log.close()
+    monkeypatch.undo()
+    with contextlib.suppress(BrokenPipeError):
+        stderr.close()
+    assert log.lines[-1] == "line 99"

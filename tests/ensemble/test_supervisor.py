@@ -294,3 +294,19 @@ def test_hanging_canary_does_not_blind_the_watch():
     assert supervisor.wait(frozenset({Phase.HEALING}), 10) is Phase.HEALING
     assert supervisor.wait(frozenset({Phase.READY}), 10) is Phase.READY
     supervisor.stop()
+
+
+def test_a_listener_that_breaks_does_not_end_the_server() -> None:
+    """Notices that nobody can take leave a healthy server as it is."""
+
+    def break_pipe(_notice: Notice) -> None:
+        raise BrokenPipeError
+
+    world = World()
+    supervisor = Supervisor(
+        world.begin, lambda _url: Pulse(Beat.ALIVE, ""), "h:1", FAST, break_pipe
+    )
+    supervisor.start()
+    assert supervisor.wait(frozenset({Phase.READY}) | ENDED, 10) is Phase.READY
+    supervisor.stop()
+    assert (supervisor.phase, supervisor.error) == (Phase.STOPPED, None)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,16 +14,17 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
-from livewarden_client.wire import LEAVES
+from livewarden_client.wire import LEAVES, MAX_ID_CHARS
 from livewarden_ensemble.cli import serve
 from livewarden_ensemble.clip import RawClip
 from livewarden_ensemble.course import STAGES
 from livewarden_ensemble.errors import LeafFailed, ServerFailed
 from livewarden_ensemble.launch import Launch, Ports
-from livewarden_ensemble.log_line import describe_clip
+from livewarden_ensemble.log_line import describe_clip, format_line
 from livewarden_ensemble.pipeline import Pipeline
 from livewarden_ensemble.routing import Answer
-from livewarden_ensemble.trace import OTLP_VARIABLE, SPAN, Tracer
+from livewarden_ensemble.serverlog import ServerLog
+from livewarden_ensemble.trace import OTLP_VARIABLE, SPAN, Tracer, read_trace
 
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 CONTEXT = {"traceparent": f"00-{TRACE}-{PARENT}-01"}
@@ -129,16 +131,21 @@ def test_a_collector_that_was_asked_for_is_an_error_without_the_package(
         Launch(tmp_path, "127.0.0.1", Ports(1, 2, 3), otlp="http://collector:4318")
 
 
-@pytest.mark.parametrize("header", ["", "nonsense", "00-zz-yy-01", "-" * 300])
+@pytest.mark.parametrize("header", ["", "nonsense", "00-zz-yy-01", "-" * 300, f"00-{SECRET}-b-01"])
 def test_a_bad_header_begins_a_trace(
     tracer: Tracer, exporter: InMemorySpanExporter, run: Run, make_clip: Any, header: str
 ):
     """A context that is none is no reason to lose the clip's own."""
-    clip = replace(make_clip(), trace={"traceparent": header})
+    read = read_trace(json.dumps({"traceparent": header, "tracestate": "k=v"}))
+    clip = replace(make_clip(), trace=read)
     tracer.write([clip], run([clip]))
     root = next(span for span in exporter.get_finished_spans() if span.name == SPAN)
     assert root.parent is None
-    assert json.loads(describe_clip(run([clip])[0], header)[1])["event"] == "clip"
+    for answered in (clip, RawClip(b"{", trace=read)):
+        line = describe_clip(run([answered])[0], read.get("traceparent", ""))[1]
+        assert json.loads(line)["event"] == "clip"
+        assert "trace_id" not in json.loads(line)
+        assert not header or header not in line
 
 
 def test_the_record_of_a_clip_names_codes_and_no_content(run: Run, make_clip: Any):
@@ -157,3 +164,25 @@ def test_the_record_of_a_clip_names_codes_and_no_content(run: Run, make_clip: An
     assert grave
     assert json.loads(line)["action"] == "refused"
     assert SECRET not in line
+
+
+@pytest.mark.parametrize("letter", ["x", "\U0001f600", '"', "\0"])
+def test_a_record_with_long_ids_is_one_line_of_the_log(
+    run: Run, make_clip: Any, letter: str, tmp_path: Path
+):
+    """Ids of any letters leave the record whole, in the 4 KB that a line of the log may have."""
+    ids = letter * MAX_ID_CHARS
+    answer = run([make_clip([], ["attack"], request_id=ids, stream_id=ids)])[0]
+    message = json.dumps(describe_clip(answer, CONTEXT["traceparent"])[1])
+    log = ServerLog(tmp_path / "log", format_line)
+    end, start = os.pipe()
+    log.follow(os.fdopen(end, "rb"))
+    with os.fdopen(start, "wb") as stream:
+        stream.write(f"W1123 10:14:33.393084 1485 pb_stub.cc:405] {message}\n".encode())
+    log.close()
+    record = json.loads((tmp_path / "log").read_text())
+    assert (record["event"], record["trace_id"]) == ("clip", TRACE)
+    assert record["request_id"] == record["stream_id"]
+    assert record["request_id"].removesuffix("...") == ids[: len(record["request_id"]) - 3] or (
+        record["request_id"] == ids
+    )

@@ -13,6 +13,7 @@ import pysubs2
 from livewarden_client.clip import Text
 from livewarden_client.errors import Misuse
 from livewarden_client.wire import MAX_MS, TextKind
+from livewarden_ensemble.context import filter_problem
 from livewarden_ensemble.errors import ScriptInvalid
 
 if TYPE_CHECKING:
@@ -55,8 +56,15 @@ def read_chat(path: Path) -> tuple[Text, ...]:
             continue
         try:
             texts.append(_CHAT_DECODER.decode(line).to_text())
-        except (ValueError, Misuse) as error:  # msgspec's errors are ValueErrors
-            raise ScriptInvalid(f"{path}:{number}: is no chat line: {error}") from None
+        except msgspec.ValidationError as error:
+            problem = filter_problem(str(error))
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            problem = "is not valid JSON in UTF-8"
+        except (ValueError, Misuse) as error:
+            problem = str(error)
+        else:
+            continue
+        raise ScriptInvalid(f"{path}:{number}: is no chat line: {problem}")
     return _order(texts)
 
 

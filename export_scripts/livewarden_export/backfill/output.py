@@ -14,7 +14,7 @@ import fcntl
 import json
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -54,9 +54,10 @@ class Output:
 
         Raises BackfillFailed where it belongs to another source, or is being written.
         """
-        try:
-            (self.path / "parts").mkdir(parents=True, exist_ok=True)
-            with (self.path / ".lock").open("w") as lock:
+        with ExitStack() as held:
+            with self._explain_errors():
+                (self.path / "parts").mkdir(parents=True, exist_ok=True)
+                lock = held.enter_context((self.path / ".lock").open("w"))
                 try:
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError:
@@ -64,9 +65,7 @@ class Output:
                         f"{self.path}: another backfill is writing into it"
                     ) from None
                 self._check_manifest()
-                yield
-        except OSError as error:
-            raise BackfillFailed(f"{self.path}: cannot be written ({error.strerror})") from None
+            yield
 
     def list_missing(self, *, errors_too: bool = False) -> list[Part]:
         """List the parts without a file; with `errors_too`, also those with a failed clip."""
@@ -79,17 +78,26 @@ class Output:
 
     def write_part(self, number: int, rows: Iterable[Row]) -> None:
         """Write the rows of a part, in one step and onto the disk."""
-        _replace(self._find_file(number), "".join(row.to_line() for row in rows))
+        with self._explain_errors():
+            _replace(self._find_file(number), "".join(row.to_line() for row in rows))
 
     def write_summary(self, data: dict[str, Any]) -> None:
         """Write summary.json."""
-        _replace(self.path / "summary.json", json.dumps(data, indent=2) + "\n")
+        with self._explain_errors():
+            _replace(self.path / "summary.json", json.dumps(data, indent=2) + "\n")
 
     def read_rows(self) -> Iterator[Row]:
         """Read the rows of all parts that are there, in the order of the recording."""
         for part in self._source.parts:
             if self._find_file(part.number).exists():
                 yield from self._read_part(part.number)
+
+    @contextmanager
+    def _explain_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise BackfillFailed(f"{self.path}: cannot be written ({error.strerror})") from None
 
     def _find_file(self, number: int) -> Path:
         return self.path / "parts" / f"part-{number:06d}.jsonl"

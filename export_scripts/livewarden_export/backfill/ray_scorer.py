@@ -68,11 +68,24 @@ def score_on_ray(
             num_cpus=0.1,
             compute=data.ActorPoolStrategy(size=min(workers, len(parts))),
         )
-        for row in scored.iter_rows():
+        for row in _watch_ray(scored.iter_rows()):
             yield (
                 int(row["number"]),
                 [parse_row(line, "a worker's answer") for line in row["rows"]],
             )
+
+
+def _watch_ray(rows: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Give `rows`; BackfillFailed where Ray or a worker of it breaks before their end."""
+    from ray.exceptions import RayError  # noqa: PLC0415 - as in _open_ray
+
+    try:
+        yield from rows
+    except (RayError, ConnectionError) as error:
+        # The type alone: Ray quotes what a worker was at.
+        raise BackfillFailed(
+            f"Ray broke off ({type(error).__name__}); what was scored is kept, run it again"
+        ) from None
 
 
 @contextmanager

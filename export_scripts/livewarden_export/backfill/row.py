@@ -67,7 +67,7 @@ class Row:
 
     def to_line(self) -> str:
         """Its line in a part file, with the newline."""
-        return json.dumps({"format": ROW_FORMAT, **asdict(self)}, ensure_ascii=False) + "\n"
+        return json.dumps({"format": ROW_FORMAT, **asdict(self)}) + "\n"
 
 
 def parse_row(line: str, where: str) -> Row:

@@ -50,6 +50,8 @@ def test_a_chat_is_read_in_time_order_in_either_unit(tmp_path: Path) -> None:
         json.dumps({"text": SECRET, "t": -1}),
         json.dumps({"text": SECRET, "t": "1"}),
         json.dumps({"text": SECRET, "t": 1, "kind": "whisper"}),
+        json.dumps({"text": "x", "t": 1, "kind": SECRET}),
+        json.dumps({"text": "x", "t": 1, "kind": f"{SECRET} - at `$.kind`"}),
         json.dumps({"text": SECRET * 9000, "t": 1}),
         json.dumps([SECRET]),
         SECRET,

@@ -159,3 +159,31 @@ def test_rows_go_in_and_come_out():
     for line in ("", "{}", "[]", '{"format": "other"}', row.to_line().replace('"action"', '"act"')):
         with pytest.raises(BackfillFailed, match="file:3: is no row"):
             parse_row(line, "file:3")
+
+
+def test_an_id_that_is_no_unicode_is_written_and_read(clips, tmp_path):
+    """JSON allows half of a pair as an id: its row stands like any other."""
+    source = open_source(clips, PART_CLIPS)
+    output = Output(tmp_path / "out", source, PART_CLIPS)
+    row = Row("\ud800", "block", None)
+    with output.open():
+        output.write_part(0, [row])
+    assert list(read_output(tmp_path / "out")) == [row]
+
+
+def test_an_error_of_scoring_is_not_told_as_one_of_writing(clips, tmp_path):
+    """A connection that breaks keeps its own name; a folder that cannot be written is told."""
+
+    def lose(_parts):
+        raise ConnectionResetError("lost")
+        yield
+
+    with pytest.raises(ConnectionResetError):
+        run(clips, tmp_path / "out", lose)
+
+    def remove(parts):
+        (tmp_path / "out" / "parts").rename(tmp_path / "gone")
+        yield from score(parts)
+
+    with pytest.raises(BackfillFailed, match="cannot be written"):
+        run(clips, tmp_path / "out", remove)

@@ -1,7 +1,10 @@
+from dataclasses import replace
+
 import pytest
 from backfill_case import judge, open_client
 
 from livewarden_client.errors import InvalidRequest, ServerError, Unavailable
+from livewarden_client.verdict import ModalityCoverage
 from livewarden_export.backfill.score import score_part
 from livewarden_export.backfill.source import open_source, read_part
 
@@ -61,3 +64,46 @@ def test_what_passes_is_asked_again(clips):
     assert rows["clip 7"].action is not None
     assert rows["clip 5"].error == "InvalidRequest"
     assert sum(text.endswith(b" 5") and not text.endswith(b"15") for text in seen) == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"texts": ModalityCoverage(1, 1, 0, {"late": (0,)})},
+        {"frames": ModalityCoverage(1, 1, 0, {"unscored": (0,)})},
+        {"failed": {"text_encoder": "model_error"}},
+    ],
+)
+def test_a_verdict_of_a_busy_server_is_none(clips, change):
+    """What was not scored for want of time or of a leaf is asked again, and an error in the end."""
+    seen = []
+
+    def answer(request):
+        text, verdict = request.texts[0], judge(request)
+        seen.append(text)
+        busy = text.endswith(b" 7") and seen.count(text) < 2
+        if busy or text.endswith(b" 5"):
+            return replace(verdict, coverage=replace(verdict.coverage, degraded=True, **change))
+        return verdict
+
+    with open_client(answer) as client:
+        rows = {row.id: row for row in score_part(read(clips), client, 4, 5.0)}
+    assert rows["clip 7"].error is None
+    assert (rows["clip 5"].action, rows["clip 5"].error) == (None, "Overloaded")
+    assert {row.id for row in rows.values() if row.error} == {"clip 5"}
+
+
+def test_a_clip_that_is_broken_itself_keeps_its_verdict(clips):
+    """A frame that cannot be decoded is the clip's own: asking again changes nothing."""
+    seen = []
+
+    def answer(request):
+        seen.append(request.texts[0])
+        verdict = judge(request)
+        broken = ModalityCoverage(1, 0, 0, {"undecodable": (0,)})
+        return replace(verdict, coverage=replace(verdict.coverage, degraded=True, frames=broken))
+
+    with open_client(answer) as client:
+        rows = score_part(read(clips), client, 4, 5.0)
+    assert len(seen) == len(rows) == 23
+    assert not any(row.error for row in rows)

@@ -126,3 +126,26 @@ def test_an_exchange_that_is_none_says_nothing_of_its_content(exchanges, change)
     with pytest.raises(InvalidRequest) as caught:
         next(read_part(part)).load()
     assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"request": None},
+        {"request": {}},
+        {"request": {"context": {}}},
+        {"request": {"context": {}, "texts": [], "frames": []}},
+        {"request": {"context": []}},
+    ],
+)
+def test_an_exchange_without_a_request_is_one_clip_that_fails(exchanges, change):
+    """Valid JSON that lacks what an exchange has is refused like any other bad clip."""
+    file = exchanges / "exchanges.jsonl"
+    exchange = json.loads(file.read_text().splitlines()[0])
+    exchange |= change
+    if exchange["request"] is None:
+        del exchange["request"]
+    file.write_text(json.dumps(exchange))
+    (part,) = open_source(exchanges, 10).parts
+    with pytest.raises(InvalidRequest):
+        next(read_part(part)).load()
