@@ -31,11 +31,16 @@ _SHARED_STEP: Final = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Capability:
-    """A field that means trouble before server version `since`; `why` says what happens."""
+    """A field that means trouble before server version `since`; `why` says what happens.
+
+    With `steps_only` the trouble is that of a model which another one calls: callers' own requests
+    to the pipeline are spared it.
+    """
 
     field: str
     since: Version
     why: str
+    steps_only: bool = False
 
 
 # Server versions by release: 24.10 is 2.51, 25.12 is 2.64, 26.03 is 2.67, and so on by month.
@@ -56,7 +61,8 @@ CAPABILITIES: Final = (
     Capability(
         "dynamic_batching.default_queue_policy.max_queue_size",
         (2, 67),
-        "a full queue hangs an ensemble's request (triton-inference-server/core#466)",
+        "a full queue hangs who calls a step (triton-inference-server/core#466)",
+        steps_only=True,
     ),
 )
 
@@ -210,8 +216,11 @@ def _check_batches(configs: Configs) -> Iterator[str]:
 
 
 def _check_capabilities(configs: Configs, version: Version) -> Iterator[str]:
+    called = {leaf.name for leaf in wire.LEAVES}
     for name, config in configs.items():
         for capability in CAPABILITIES:
+            if capability.steps_only and name not in called:
+                continue
             if version < capability.since and _is_set(config, capability.field.split(".")):
                 since = ".".join(map(str, capability.since))
                 have = ".".join(map(str, version))

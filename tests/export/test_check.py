@@ -109,6 +109,12 @@ def test_old_servers_are_spared_what_they_cannot(configs, change):
     assert find_faults(configs, NEW) == []
 
 
+def test_the_queue_of_callers_may_end_on_an_old_server(configs):
+    """A full queue of a step breaks 2.51; the callers of the pipeline are refused well."""
+    _bound_queue(configs["moderation"])
+    assert find_faults(configs, OLD) == []
+
+
 def test_repository_is_checked_as_files(tmp_path):
     """Both targets' files are read; a fault names the file, and all faults are told at once."""
     write_configs(tmp_path)
