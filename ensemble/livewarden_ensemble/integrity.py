@@ -204,7 +204,10 @@ def check_pipeline(pipeline: Path) -> None:
             raise BundleInvalid(f"{version}: was added; `moderation` has one version")
         compiled, model = version / COMPILED, version / MODEL_FILE
         if compiled.is_dir() and not compiled.is_symlink():
-            shutil.rmtree(compiled)
+            # Replicas start side by side, and each does this: what is gone is gone.
+            with contextlib.suppress(FileNotFoundError):
+                for path in compiled.iterdir():
+                    path.unlink(missing_ok=True)
         for path in sorted(version.iterdir()):
             if path.name not in {MODEL_FILE, COMPILED} or path.is_symlink():
                 raise BundleInvalid(f"{path}: was added; delete it")

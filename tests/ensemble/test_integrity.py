@@ -57,4 +57,21 @@ def test_compiled_code_is_deleted(pipeline: Path):
     compiled.mkdir()
     (compiled / "model.cpython-311.pyc").write_bytes(b"x")
     check_pipeline(pipeline)
-    assert not compiled.exists()
+    assert not list(compiled.iterdir())
+
+
+def test_replicas_may_delete_it_at_the_same_time(pipeline: Path, monkeypatch: pytest.MonkeyPatch):
+    """Two servers on one repository start side by side: what the other deleted is no fault."""
+    compiled = pipeline / "1" / "__pycache__"
+    compiled.mkdir()
+    compiled_file = compiled / "model.cpython-311.pyc"
+    compiled_file.write_bytes(b"x")
+    unlink = Path.unlink
+
+    def lose(path: Path, *, missing_ok: bool = False) -> None:
+        unlink(path)
+        unlink(path, missing_ok=missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", lose)
+    check_pipeline(pipeline)
+    assert not compiled_file.exists()

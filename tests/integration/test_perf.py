@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,14 @@ from livewarden_perf.cli import perf
 from livewarden_perf.smoke import run_smoke
 
 pytestmark = pytest.mark.integration
+
+
+@pytest.fixture(scope="module")
+def server(repository: Path) -> Iterator[Server]:
+    """A server that remembers nothing: what is measured is computed."""
+    with Server(repository, grpc_port=0, http_port=0, metrics_port=0, cache_mib=0) as server:
+        server.wait_ready(120)
+        yield server
 
 
 def test_the_real_perf_analyzer_drives_the_pipeline(server: Server) -> None:
