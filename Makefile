@@ -47,7 +47,7 @@ serve: export ## keep the server up on 127.0.0.1:8001 until Ctrl-C
 test: develop export ## the whole suite, with a real Triton server
 	@$(BIN)/python -m pytest -m 'not faults'
 
-faults: develop export ## the scorecard's short form, into docs/reliability.md; some 8 minutes
+faults: develop export ## the scorecard's short form, into docs/reliability.md; some 6 minutes
 	@LIVEWARDEN_FAULTS_REPORT=docs/reliability.md $(BIN)/python -m pytest -m faults tests/faults
 
 faults-long: develop export ## the scorecard's long form: about 4 hours
